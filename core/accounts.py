@@ -1,0 +1,76 @@
+"""Accounts, users and API keys. A key is shown once; what is kept is the SHA-256 of its secret part.
+
+A key reads `lsk_<id>_<secret>`: the prefix lets leak scanners see it, the id finds the row, the secret is
+256 random bits. A fast hash is right for a secret of that size; a slow one would cost each request 0.1 s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import func, insert, or_, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from core.database import Database
+from core.errors import Unauthenticated
+from core.models import Account, ApiKey, User
+
+_PREFIX = "lsk"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks."""
+
+    account: str
+    email: str
+    is_admin: bool
+
+
+def ensure_first_account(
+    database: Database, *, account: str, user_email: str, key_file_has_key: bool
+) -> str | None:
+    """Make the account and its admin where missing; a new API key unless the caller still has one.
+
+    Returns the plain key when one was made; it cannot be had again.
+    """
+    with database.transaction() as connection:
+        connection.execute(upsert(Account).values(id=account).on_conflict_do_nothing())
+        connection.execute(
+            upsert(User).values(account_id=account, email=user_email, role="admin").on_conflict_do_nothing()
+        )
+        user_id = connection.execute(
+            select(User.id).where(User.account_id == account, User.email == user_email)
+        ).scalar_one()
+        if key_file_has_key:
+            return None
+        key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        connection.execute(insert(ApiKey).values(id=key_id, user_id=user_id, secret_sha256=_digest(secret)))
+    return f"{_PREFIX}_{key_id}_{secret}"
+
+
+def authenticate(database: Database, key: str) -> Caller:
+    """Whose key it is. Raises Unauthenticated, the same for every kind of wrong key."""
+    parts = key.split("_", 2)
+    if len(parts) != 3 or parts[0] != _PREFIX or "\0" in key:
+        raise Unauthenticated("the API key is not valid")
+    with database.transaction() as connection:
+        row = connection.execute(
+            select(ApiKey.secret_sha256, User.account_id, User.email, User.role)
+            .join(User, User.id == ApiKey.user_id)
+            .where(
+                ApiKey.id == parts[1],
+                ApiKey.revoked_at.is_(None),
+                or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+            )
+        ).first()
+    if row is None or not hmac.compare_digest(row.secret_sha256, _digest(parts[2])):
+        raise Unauthenticated("the API key is not valid")
+    return Caller(row.account_id, row.email, row.role == "admin")
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,70 @@
+"""One Postgres, one driver, short transactions. No queries here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import orjson
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from core.errors import Unavailable
+
+
+class Database:
+    """A pool of connections and the one way to open a transaction.
+
+    `url` is `postgresql://…`; psycopg is the driver. Safe to share between threads.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        plain = url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self.url = plain
+        self._engine = create_engine(
+            plain.replace("postgresql://", "postgresql+psycopg://", 1),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            json_serializer=lambda value: orjson.dumps(value).decode(),
+            json_deserializer=orjson.loads,
+            connect_args={
+                "connect_timeout": 5,
+                # A transaction that is left open pins dead rows for everyone; a lock that is not had soon
+                # means a holder in trouble, and our steps are all safe to repeat.
+                "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=15000",
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: committed on leaving, rolled back on an exception.
+
+        Raises Unavailable where the server is away or a connection was lost; whether a commit that was
+        under way took effect is then unknown, which is why every verb is guarded and may be repeated.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise Unavailable(f"the database does not answer: {_first_line(error)}") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable(f"the database connection was lost: {_first_line(error)}") from error
+            raise
+
+    def check(self) -> None:
+        """Raise Unavailable unless the server answers."""
+        with self.transaction() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._engine.dispose()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(getattr(error, "orig", None) or error).strip() or type(error).__name__).splitlines()[0]

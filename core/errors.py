@@ -1,0 +1,121 @@
+"""The one family of errors. What a user's job does wrong is not here: that is data on a row.
+
+`CallerError` is the caller's to mend and becomes a 4xx; `Unavailable` means "try later"; `EngineError`
+becomes a reason on a rank; `Superseded` says that another holder won and the work is dropped quietly.
+The HTTP status of each is decided in `api/`, nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class LongshoreError(Exception):
+    """Base of everything raised on purpose."""
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """One bad field: its wire path (`envVars.RANK`) and what would be right."""
+
+    field: str
+    description: str
+
+
+class CallerError(LongshoreError):
+    """The request cannot be done as asked; asking again the same way will not help."""
+
+
+class InvalidArgument(CallerError):
+    """One or more fields are wrong. Carries every violation found, not just the first."""
+
+    def __init__(self, violations: Iterable[FieldViolation], message: str | None = None) -> None:
+        self.violations = tuple(violations)
+        super().__init__(message or "; ".join(f"{v.field}: {v.description}" for v in self.violations))
+
+    @classmethod
+    def field(cls, field: str, description: str) -> InvalidArgument:
+        return cls([FieldViolation(field, description)])
+
+
+class Unauthenticated(CallerError):
+    """No key, or a key that is not known, expired or revoked: one answer for all."""
+
+
+class PermissionDenied(CallerError):
+    """The caller is known and may read, but may not do this."""
+
+
+class NotFound(CallerError):
+    """No such resource, or another account's: the two are indistinguishable on purpose."""
+
+
+class AlreadyExists(CallerError):
+    """The id is taken."""
+
+
+class FailedPrecondition(CallerError):
+    """The resource is in a state that does not allow this."""
+
+
+class ResourceExhausted(CallerError):
+    """A limit or quota is reached."""
+
+
+class NotImplementedYet(CallerError):
+    """A field or call of the contract that this version does not serve; it is refused, never ignored."""
+
+
+class Unavailable(LongshoreError):
+    """Something that we depend on does not answer now; the same request may succeed later."""
+
+
+class EngineError(LongshoreError):
+    """An engine refused or failed. `reason` is the machine's code, the message a sentence for a person."""
+
+    reason = "ENGINE_ERROR"
+    #: whose fault: True when repeating it on any node gives the same answer (the user's image, command, ...)
+    permanent = False
+
+
+class ImageNotFound(EngineError):
+    reason = "IMAGE_NOT_FOUND"
+    permanent = True
+
+
+class RegistryDenied(EngineError):
+    reason = "REGISTRY_DENIED"
+    permanent = True
+
+
+class RegistryUnreachable(EngineError):
+    reason = "REGISTRY_UNREACHABLE"
+
+
+class ImagePlatformMismatch(EngineError):
+    reason = "IMAGE_PLATFORM_MISMATCH"
+    permanent = True
+
+
+class CommandNotStarted(EngineError):
+    """The container's first process could not be executed: no such file, not executable, no directory."""
+
+    reason = "COMMAND_NOT_STARTED"
+    permanent = True
+
+
+class ContainerGone(EngineError):
+    """The container that was asked about does not exist (any more)."""
+
+    reason = "CONTAINER_GONE"
+
+
+class NodeUnreachable(EngineError, Unavailable):
+    """The engine did not answer. This decides nothing about what runs there."""
+
+    reason = "NODE_UNREACHABLE"
+
+
+class Superseded(LongshoreError):
+    """A guarded update touched no row: someone else moved the state first."""

@@ -1,0 +1,342 @@
+"""PLACED → RUNNING: each step of a launch claims its ranks under a lease before it touches an engine.
+
+A step that dies leaves a claim that runs out; the next one finds the containers by their names and adopts
+them. A claim that was taken over, or a job that is being stopped, makes every later verb a no-op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import IPv4Network
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
+
+from core.database import Database
+from core.errors import Superseded
+from core.jobs import job_moves, rank_moves
+from core.jobs.stopping import Settled, StopOrder, lock_job, running_status, settle
+from core.models import GangNetwork, Job, Node, NodePool, Rank
+from core.spec import JobSpec, spec_from_json
+from core.states import JobState, RankState
+
+_STARTED = frozenset({RankState.RUNNING, RankState.SUCCEEDED, RankState.FAILED})
+
+
+@dataclass(frozen=True)
+class RankLimits:
+    """What one container may use: CPUs, bytes of memory, processes and threads."""
+
+    cpu_count: float
+    memory_bytes: int
+    pids: int
+
+
+@dataclass(frozen=True)
+class LaunchWork:
+    """What a launch step needs to know; `node_of_rank` has every rank of the gang, `ranks` only its own."""
+
+    job_id: str
+    attempt: int
+    node_id: int
+    endpoint: str
+    account: str
+    spec: JobSpec
+    image_digest: str
+    ranks: tuple[int, ...]
+    node_of_rank: tuple[int, ...]
+    subnet: IPv4Network | None
+    limits: RankLimits
+
+
+@dataclass(frozen=True)
+class StartWork:
+    """Containers, by rank, that this step holds and is to start, and nodes that can now start theirs."""
+
+    containers: Mapping[int, str] = field(default_factory=dict)
+    #: those whose start was claimed before by a step that did not report
+    retaken: frozenset[int] = frozenset()
+    others: tuple[StopOrder, ...] = ()
+
+
+def claim_launch(
+    database: Database, job_id: str, attempt: int, node_id: int, lease_seconds: float
+) -> LaunchWork | None:
+    """Take the attempt's ranks on a node for creation; None where there is nothing to take.
+
+    Ranks whose earlier claim ran out are taken over.
+    """
+    with database.transaction() as connection:
+        ranks = rank_moves.move_ranks(
+            connection,
+            job_id,
+            attempt,
+            RankState.CREATING,
+            node_id=node_id,
+            guard=and_(
+                _unheld(),
+                select(Job.id)
+                .where(
+                    Job.id == job_id,
+                    Job.attempt == attempt,
+                    Job.state == JobState.PENDING.value,
+                    Job.stop_requested_at.is_(None),
+                )
+                .exists(),
+            ),
+            columns={"lease_until": _lease(lease_seconds)},
+        )
+        return _launch_work(connection, job_id, attempt, node_id, ranks) if ranks else None
+
+
+def _launch_work(
+    connection: Connection, job_id: str, attempt: int, node_id: int, ranks: Sequence[int]
+) -> LaunchWork:
+    row = connection.execute(
+        select(
+            Job.account_id,
+            Job.spec,
+            Job.image_digest,
+            Node.endpoint,
+            Node.slots,
+            Node.memory_bytes,
+            NodePool.cpu_limit,
+            NodePool.memory_limit_bytes,
+            NodePool.pids_limit,
+            GangNetwork.subnet,
+        )
+        .join(NodePool, NodePool.id == Job.pool_id)
+        .join(Node, Node.id == node_id)
+        .outerjoin(GangNetwork, and_(GangNetwork.job_id == Job.id, GangNetwork.attempt == attempt))
+        .where(Job.id == job_id)
+    ).one()
+    spec = spec_from_json(row.spec)
+    if spec.num_ranks > 1:
+        nodes = connection.execute(
+            select(Rank.node_id).where(Rank.job_id == job_id, Rank.attempt == attempt).order_by(Rank.rank)
+        )
+        node_of_rank = tuple(int(node or 0) for (node,) in nodes)
+    else:
+        node_of_rank = (node_id,)
+    memory = row.memory_limit_bytes or row.memory_bytes * 9 // 10 // row.slots
+    return LaunchWork(
+        job_id=job_id,
+        attempt=attempt,
+        node_id=node_id,
+        endpoint=row.endpoint,
+        account=row.account_id,
+        spec=spec,
+        image_digest=row.image_digest,
+        ranks=tuple(ranks),
+        node_of_rank=node_of_rank,
+        subnet=IPv4Network(row.subnet) if row.subnet else None,
+        limits=RankLimits(row.cpu_limit, memory, row.pids_limit),
+    )
+
+
+def give_back(database: Database, job_id: str, attempt: int, ranks: Sequence[int]) -> None:
+    """CREATING → PLACED: the step could not go on yet (its image is being pulled)."""
+    with database.transaction() as connection:
+        rank_moves.move_ranks(
+            connection,
+            job_id,
+            attempt,
+            RankState.PLACED,
+            ranks=ranks,
+            sources=frozenset({RankState.CREATING}),
+            message="waits for its image",
+        )
+        job = lock_job(connection, job_id)
+        if job.stop_requested_at is not None and job.attempt == attempt:
+            rank_moves.move_ranks(
+                connection,
+                job_id,
+                attempt,
+                RankState.STOPPED,
+                ranks=ranks,
+                sources=frozenset({RankState.PLACED}),
+                reason="STOPPED_BEFORE_START",
+                message="stopped by the platform before it was started",
+                columns={"released_at": func.now()},
+            )
+            settle(connection, job)
+
+
+def resolve_image(database: Database, job_id: str, digest: str) -> str:
+    """Fix what the job's image is, once; the digest that every rank and attempt runs."""
+    with database.transaction() as connection:
+        connection.execute(update(Job).where(Job.id == job_id, Job.image_digest == "").values(image_digest=digest))
+        stored = connection.execute(select(Job.image_digest).where(Job.id == job_id)).scalar()
+    if stored is None:
+        raise Superseded(f"job {job_id} is gone")
+    return stored
+
+
+def record_created(
+    database: Database,
+    job_id: str,
+    attempt: int,
+    node_id: int,
+    containers: Mapping[int, str],
+    digest: str,
+    lease_seconds: float,
+) -> StartWork:
+    """CREATING → CREATED; when that was the gang's last, also claim this node's ranks for their start.
+
+    Raises Superseded where the job is being stopped or the claim was lost: the containers are then the
+    caller's to remove.
+    """
+    with database.transaction() as connection:
+        job = lock_job(connection, job_id)
+        if job.attempt != attempt or job.stop_requested_at is not None:
+            raise Superseded(f"job {job_id} is being stopped")
+        if not rank_moves.record_containers(connection, job_id, attempt, containers):
+            raise Superseded(f"another step holds job {job_id} on node {node_id}")
+        connection.execute(update(Job).where(Job.id == job_id, Job.image_digest == "").values(image_digest=digest))
+        return _claim_start(connection, job_id, attempt, node_id, lease_seconds, ring_others=True)
+
+
+def claim_start(database: Database, job_id: str, attempt: int, node_id: int, lease_seconds: float) -> StartWork:
+    """Take the node's created containers for their start, if the whole gang has been created."""
+    with database.transaction() as connection:
+        job = lock_job(connection, job_id)
+        if job.attempt != attempt or job.stop_requested_at is not None:
+            return StartWork()
+        return _claim_start(connection, job_id, attempt, node_id, lease_seconds, ring_others=False)
+
+
+def _claim_start(
+    connection: Connection,
+    job_id: str,
+    attempt: int,
+    node_id: int,
+    lease_seconds: float,
+    *,
+    ring_others: bool,
+) -> StartWork:
+    """The start barrier: nothing is claimed before every rank of the gang has its container."""
+    rows = connection.execute(
+        select(Rank.rank, Rank.state, Rank.container_id, Rank.node_id, Node.worker_group)
+        .join(Node, Node.id == Rank.node_id)
+        .where(Rank.job_id == job_id, Rank.attempt == attempt)
+    ).all()
+    before = (RankState.WAITING, RankState.PLACED, RankState.CREATING)
+    if any(row.state in before for row in rows):
+        return StartWork()
+    claimed = rank_moves.move_ranks(
+        connection,
+        job_id,
+        attempt,
+        RankState.STARTING,
+        node_id=node_id,
+        guard=or_(Rank.state == RankState.CREATED.value, Rank.lease_until < func.now()),
+        columns={"lease_until": _lease(lease_seconds)},
+    )
+    containers = {row.rank: row.container_id for row in rows if row.rank in set(claimed)}
+    others = {StopOrder(row.worker_group, job_id, attempt, row.node_id) for row in rows if row.node_id != node_id}
+    retaken = frozenset(row.rank for row in rows if row.state == RankState.STARTING)
+    return StartWork(containers, retaken, tuple(others) if ring_others else ())
+
+
+def record_started(database: Database, job_id: str, attempt: int, started_at: Mapping[int, datetime]) -> None:
+    """STARTING → RUNNING; when every rank of the gang has been started, the job is RUNNING."""
+    with database.transaction() as connection:
+        job = lock_job(connection, job_id)
+        if job.attempt != attempt:
+            return
+        for rank, at in started_at.items():
+            rank_moves.move_ranks(
+                connection,
+                job_id,
+                attempt,
+                RankState.RUNNING,
+                ranks=[rank],
+                sources=frozenset({RankState.STARTING}),
+                columns={"started_at": at},
+            )
+        run_if_all_started(connection, job)
+
+
+def run_if_all_started(connection: Connection, job: Row[Any]) -> None:
+    """PENDING → RUNNING for a locked job, when every rank has been started and none was stopped before."""
+    job_id, attempt = job.id, job.attempt
+    if job.state != JobState.PENDING.value or job.stop_requested_at is not None:
+        return
+    states = connection.execute(
+        select(Rank.state, Rank.started_at).where(Rank.job_id == job_id, Rank.attempt == attempt)
+    ).all()
+    if all(row.state in _STARTED and row.started_at is not None for row in states):
+        job_moves.move_job(connection, job_id, attempt, JobState.RUNNING, status=running_status(job.num_ranks))
+
+
+def record_failure(
+    database: Database,
+    job_id: str,
+    attempt: int,
+    ranks: Sequence[int],
+    *,
+    reason: str,
+    message: str,
+    released: bool,
+    exit_code: int | None = None,
+) -> Settled:
+    """A rank could not be created or started: it is FAILED, its job is judged.
+
+    `released` says that no container of it is left. Ranks that this job's stop has overtaken are STOPPED.
+    """
+    with database.transaction() as connection:
+        job = lock_job(connection, job_id)
+        if job.attempt != attempt:
+            raise Superseded(f"attempt {attempt} of job {job_id} is over")
+        stopped = job.stop_requested_at is not None
+        columns = {"exit_code": exit_code}
+        rank_moves.move_ranks(
+            connection,
+            job_id,
+            attempt,
+            RankState.STOPPED if stopped else RankState.FAILED,
+            ranks=ranks,
+            sources=frozenset({RankState.PLACED, RankState.CREATING, RankState.CREATED, RankState.STARTING}),
+            reason="STOPPED_BEFORE_START" if stopped else reason,
+            message=message,
+            columns={**columns, "released_at": func.now()} if released else columns,
+        )
+        return settle(connection, job)
+
+
+def still_held(database: Database, job_id: str, attempt: int, ranks: Sequence[int]) -> list[int]:
+    """Which of these ranks are still CREATING, so that their containers are this step's to remove."""
+    with database.transaction() as connection:
+        rows = connection.execute(
+            select(Rank.rank).where(
+                Rank.job_id == job_id,
+                Rank.attempt == attempt,
+                Rank.rank.in_(list(ranks)),
+                Rank.state == RankState.CREATING.value,
+            )
+        )
+        return sorted(rows.scalars())
+
+
+def write_progress(database: Database, job_ids: Sequence[str], status: str, reason: str) -> None:
+    """What PENDING jobs are waiting for now, for people (`pulling python:3.12: 41 %`)."""
+    with database.transaction() as connection:
+        connection.execute(
+            update(Job)
+            .where(
+                Job.id.in_(list(job_ids)),
+                Job.state == JobState.PENDING.value,
+                Job.stop_requested_at.is_(None),
+            )
+            .values(status=status, reason=reason, updated_at=func.now())
+        )
+
+
+def _unheld() -> ColumnElement[bool]:
+    return or_(Rank.state == RankState.PLACED.value, Rank.lease_until < func.now())
+
+
+def _lease(seconds: float) -> ColumnElement[Any]:
+    return func.now() + text("make_interval(secs => :lease_seconds)").bindparams(lease_seconds=seconds)

@@ -1,0 +1,187 @@
+"""Captured output in rows: appended by the supervisor, read by page, merged over ranks by time."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from core.database import Database
+from core.log_records import LogRecord, decode_records, encode_records
+from core.models import LogChunk
+
+#: (seq of a chunk, index of a record in it): where the next record of a rank is to be read.
+Position = tuple[int, int]
+_WHOLE_CHUNK = 1 << 31
+
+
+@dataclass(frozen=True)
+class ChunkToStore:
+    """Some output of one rank that is not stored yet. `resume_*` as in `LogChunk`."""
+
+    job_id: str
+    attempt: int
+    rank: int
+    seq: int
+    records: Sequence[LogRecord]
+    resume_ns: int
+    resume_skip: int
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where the capture of a rank goes on; `next_seq` 0 means that nothing is stored yet."""
+
+    next_seq: int
+    last_ns: int
+    resume_ns: int
+    resume_skip: int
+    byte_count: int
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One line, or one piece of a line that was longer than the engine keeps together."""
+
+    rank: int
+    record: LogRecord
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """`next_positions` is None when there is nothing more now; else where each rank is to be read on."""
+
+    entries: tuple[LogEntry, ...]
+    next_positions: Mapping[int, Position] | None
+
+
+def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
+    """Store chunks, all in one transaction. A chunk whose seq is stored already is dropped.
+
+    That can only be the same output captured by a supervisor that was thought dead.
+    """
+    if not chunks:
+        return
+    rows = [
+        {
+            "job_id": chunk.job_id,
+            "attempt": chunk.attempt,
+            "rank": chunk.rank,
+            "seq": chunk.seq,
+            "first_ns": chunk.records[0].time_ns,
+            "last_ns": chunk.records[-1].time_ns,
+            "record_count": len(chunk.records),
+            "byte_count": sum(len(record.data) for record in chunk.records),
+            "payload": encode_records(chunk.records),
+            "resume_ns": chunk.resume_ns,
+            "resume_skip": chunk.resume_skip,
+        }
+        for chunk in chunks
+    ]
+    with database.transaction() as connection:
+        connection.execute(upsert(LogChunk).on_conflict_do_nothing(), rows)
+
+
+def resume_point(database: Database, job_id: str, attempt: int, rank: int) -> ResumePoint:
+    """Where the capture of a rank's output stopped."""
+    of_rank = (LogChunk.job_id == job_id, LogChunk.attempt == attempt, LogChunk.rank == rank)
+    with database.transaction() as connection:
+        last = connection.execute(
+            select(LogChunk.seq, LogChunk.last_ns, LogChunk.resume_ns, LogChunk.resume_skip)
+            .where(*of_rank)
+            .order_by(LogChunk.seq.desc())
+            .limit(1)
+        ).first()
+        if last is None:
+            return ResumePoint(0, 0, 0, 0, 0)
+        stored = connection.execute(select(func.sum(LogChunk.byte_count)).where(*of_rank)).scalar_one()
+    return ResumePoint(last.seq + 1, last.last_ns, last.resume_ns, last.resume_skip, int(stored))
+
+
+def read_page(
+    database: Database,
+    job_id: str,
+    attempt: int,
+    *,
+    ranks: Sequence[int] | None,
+    limit: int,
+    from_head: bool,
+    contains: bytes = b"",
+    since_ns: int = 0,
+    positions: Mapping[int, Position] | None = None,
+) -> LogPage:
+    """Up to `limit` entries, merged by time, oldest first from the head or newest first from the tail.
+
+    `positions` are those of the page before, in the same direction. They are kept per rank, so that a late
+    line of one rank is never jumped over because another rank was ahead.
+    """
+    with database.transaction() as connection:
+        wanted = list(ranks) if ranks is not None else _ranks_with_output(connection, job_id, attempt)
+        at: dict[int, Position] = dict(positions or {})
+        streams = [
+            _rank_entries(connection, job_id, attempt, rank, at.get(rank), from_head, since_ns)
+            for rank in sorted(set(wanted))
+        ]
+        merged = heapq.merge(
+            *streams,
+            key=lambda item: (item[0].record.time_ns, item[0].rank),
+            reverse=not from_head,
+        )
+        entries: list[LogEntry] = []
+        for entry, next_position in merged:
+            if len(entries) == limit:
+                return LogPage(tuple(entries), at)
+            at[entry.rank] = next_position
+            if contains in entry.record.data:
+                entries.append(entry)
+    return LogPage(tuple(entries), None)
+
+
+def _ranks_with_output(connection: Connection, job_id: str, attempt: int) -> list[int]:
+    rows = connection.execute(
+        select(LogChunk.rank).where(LogChunk.job_id == job_id, LogChunk.attempt == attempt).distinct()
+    )
+    return [rank for (rank,) in rows]
+
+
+def _rank_entries(
+    connection: Connection,
+    job_id: str,
+    attempt: int,
+    rank: int,
+    position: Position | None,
+    from_head: bool,
+    since_ns: int,
+) -> Iterator[tuple[LogEntry, Position]]:
+    """One rank's entries in reading order, each with the position after it; one chunk in memory at a time."""
+    query = select(LogChunk.seq, LogChunk.payload).where(
+        LogChunk.job_id == job_id,
+        LogChunk.attempt == attempt,
+        LogChunk.rank == rank,
+        LogChunk.last_ns >= since_ns,
+    )
+    query = query.order_by(LogChunk.seq if from_head else LogChunk.seq.desc()).limit(1)
+    while True:
+        here = query
+        if position is not None:
+            here = query.where(LogChunk.seq >= position[0] if from_head else LogChunk.seq <= position[0])
+        chunk = connection.execute(here).first()
+        if chunk is None:
+            return
+        records = list(decode_records(chunk.payload))
+        index = position[1] if position is not None and position[0] == chunk.seq else None
+        for entry_index in _reading_order(len(records), index, from_head):
+            if records[entry_index].time_ns >= since_ns:
+                after = entry_index + 1 if from_head else entry_index
+                yield LogEntry(rank, records[entry_index]), (chunk.seq, after)
+        position = (chunk.seq + 1, 0) if from_head else (chunk.seq - 1, _WHOLE_CHUNK)
+
+
+def _reading_order(count: int, index: int | None, from_head: bool) -> range:
+    """Which records of a chunk are still to be read: from `index` on, or those before it, backwards."""
+    if from_head:
+        return range(index or 0, count)
+    return range(min(count, _WHOLE_CHUNK if index is None else index) - 1, -1, -1)

@@ -1,0 +1,142 @@
+"""The doorbell: Celery's configuration, and the rings. Losing every message here costs time, never work.
+
+A ring carries ids and no data; what it asks for is found in rows. The settings answer traps that others
+fell into: tasks are acknowledged late, one is fetched at a time, and no call waits long for a dead broker.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+SCHEDULE = "longshore.schedule"
+LAUNCH = "longshore.launch"
+START = "longshore.start"
+STOP = "longshore.stop"
+SWEEP = "longshore.sweep"
+
+CONTROL_QUEUE = "control"
+#: Seconds after which an unacknowledged message is given out again. Steps take seconds and may repeat.
+_VISIBILITY_SECONDS = 300
+
+log = structlog.get_logger(__name__)
+
+
+def group_queue(worker_group: str) -> str:
+    """The queue of the steps that talk to the engines of one worker group."""
+    return f"engines.{worker_group}"
+
+
+def make_celery(broker_url: str, *, sweep_seconds: float = 3.0) -> Celery:
+    """The Celery application, without tasks; `worker.tasks` registers them by the names above."""
+    app = Celery("longshore", broker=broker_url)
+    transport: dict[str, Any] = {
+        "visibility_timeout": _VISIBILITY_SECONDS,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "health_check_interval": 5,
+        "retry_on_timeout": False,
+    }
+    if not broker_url.startswith("redis+socket"):
+        transport["socket_keepalive"] = True
+    app.conf.update(
+        broker_transport_options=transport,
+        # The shortest visibility timeout of any part wins, so all three say the same.
+        visibility_timeout=_VISIBILITY_SECONDS,
+        result_backend_transport_options={"visibility_timeout": _VISIBILITY_SECONDS},
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=2,
+        broker_pool_limit=4,
+        task_publish_retry=False,
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        task_create_missing_queues=True,
+        task_default_queue=CONTROL_QUEUE,
+        task_store_errors_even_if_ignored=False,
+        beat_schedule={
+            "sweep": {
+                "task": SWEEP,
+                "schedule": sweep_seconds,
+                # A sweep that was not taken in time is worth nothing: the next one does its work.
+                "options": {"queue": CONTROL_QUEUE, "expires": max(sweep_seconds * 2, 5.0)},
+            }
+        },
+    )
+    return app
+
+
+class Bell:
+    """Rings from a thread of its own, so that no caller ever waits for the broker.
+
+    Schedule rings for one pool that have not gone out yet become one. A ring that fails is dropped and
+    logged: the sweeper finds what it was for.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._rings: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._pools: set[int] = set()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
+        self._thread.start()
+
+    def schedule(self, pool_row: int) -> None:
+        """Ask for a scheduling pass over a pool."""
+        with self._lock:
+            if pool_row in self._pools:
+                return
+            self._pools.add(pool_row)
+
+        def ring() -> None:
+            with self._lock:
+                self._pools.discard(pool_row)
+            self._send(SCHEDULE, [pool_row], CONTROL_QUEUE)
+
+        self._rings.put(ring)
+
+    def launch(self, worker_group: str, job_id: str, attempt: int, node_id: int) -> None:
+        """Ask a node's workers to create an attempt's containers there."""
+        self._put(LAUNCH, [job_id, attempt, node_id], group_queue(worker_group))
+
+    def start(self, worker_group: str, job_id: str, attempt: int, node_id: int) -> None:
+        """Ask a node's workers to start what has been created there."""
+        self._put(START, [job_id, attempt, node_id], group_queue(worker_group))
+
+    def stop(self, worker_group: str, job_id: str, attempt: int, node_id: int, *, in_seconds: float = 0.0) -> None:
+        """Ask a node's workers to stop an attempt's ranks there, now or when a grace period has passed."""
+        self._put(STOP, [job_id, attempt, node_id], group_queue(worker_group), in_seconds)
+
+    def close(self, timeout_seconds: float = 3.0) -> None:
+        """Send what is waiting, then end the thread."""
+        self._rings.put(None)
+        self._thread.join(timeout_seconds)
+
+    def _put(self, task: str, args: list[Any], queue_name: str, in_seconds: float = 0.0) -> None:
+        self._rings.put(lambda: self._send(task, args, queue_name, in_seconds))
+
+    def _send(self, task: str, args: list[Any], queue_name: str, in_seconds: float = 0.0) -> None:
+        try:
+            self._app.send_task(task, args=args, queue=queue_name, countdown=in_seconds or None, retry=False)
+        except (OperationalError, OSError) as error:
+            log.warning("ring_lost", task=task, args=args, error=str(error))
+
+    def _run(self) -> None:
+        while (ring := self._rings.get()) is not None:
+            try:
+                ring()
+            except Exception:
+                # The thread must outlive any one message; a dead bell would silence the whole process.
+                log.exception("ring_failed")

@@ -1,0 +1,70 @@
+"""Every setting, by URL and number, read from `LONGSHORE_*` variables. No defaults that start anything."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a process needs to know. The embedded start and the compose stack set the same names."""
+
+    model_config = SettingsConfigDict(env_prefix="LONGSHORE_", extra="ignore")
+
+    database_url: str = Field(description="postgresql://user:password@host:port/name")
+    broker_url: str = Field(description="redis://host:port/0, or redis+socket:///path?virtual_host=0")
+    api_host: str = "127.0.0.1"
+    api_port: int = 8080
+    max_body_bytes: int = 1 << 20
+    max_ranks: int = Field(default=10_000, description="the most ranks one job may ask for")
+
+    installation: str = Field(
+        default="longshore",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,30}$",
+        description="marks our containers and networks, so that two installations may share an engine",
+    )
+    worker_group: str = Field(
+        default="local", description="this worker and supervisor serve the nodes that name this group"
+    )
+    worker_threads: int = Field(default=8, description="steps of one worker process at the same time")
+    starts_per_node: int = Field(
+        default=4, description="creates and starts of one gang at the same time; engines get slower past it"
+    )
+    registry_config: Path | None = Field(
+        default=None, description="a docker config.json with the credentials for private registries"
+    )
+    network_range: IPv4Network = Field(
+        default=IPv4Network("10.201.0.0/16"), description="gang networks are cut out of this range"
+    )
+    solo_network: IPv4Network = Field(
+        default=IPv4Network("10.202.0.0/20"), description="the shared bridge of one-rank jobs"
+    )
+
+    lease_seconds: float = Field(default=10.0, description="a supervisor's hold on a node, renewed at a third")
+    step_lease_seconds: float = Field(
+        default=60.0, description="a launch or start step that has not reported for so long is taken over"
+    )
+    sweep_seconds: float = Field(default=3.0, description="period of the search for what was not rung for")
+    listing_seconds: float = Field(default=10.0, description="period of the listing of a node's containers")
+    lost_after_seconds: float = Field(default=120.0, description="a node silent for so long has lost its ranks")
+    orphan_grace_seconds: float = Field(
+        default=60.0, description="a labelled container that no row explains is removed after this"
+    )
+    engine_timeout_seconds: float = 60.0
+    pull_timeout_seconds: float = Field(default=1800.0, description="one image pull, from request to ready")
+    pull_stall_seconds: float = Field(default=120.0, description="a pull without progress for so long fails")
+    log_flush_seconds: float = Field(default=0.25, description="captured output is stored at least so often")
+    notebook_max_bytes: int = 64 << 20
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The process's settings, read once.
+
+    Raises pydantic's ValidationError, which names each missing or wrong variable.
+    """
+    return Settings()

@@ -1,0 +1,29 @@
+"""`python -m worker run | supervise | beat`: which of the worker's processes this is."""
+
+from __future__ import annotations
+
+import argparse
+
+from core.settings import load_settings
+from worker.app import configure_logging, run_beat, run_worker
+from worker.supervisor.process import run_supervisor
+
+
+def main() -> None:
+    """Run one process until it is told to end."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("process", choices=["run", "supervise", "beat"])
+    process = parser.parse_args().process
+    configure_logging()
+    settings = load_settings()
+    match process:
+        case "run":
+            run_worker(settings)
+        case "supervise":
+            run_supervisor(settings)
+        case _:
+            run_beat(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The worker's processes: the Celery worker for short steps, and beat. The supervisor has its own folder."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import structlog
+from celery import Celery
+
+from core.queue import CONTROL_QUEUE, group_queue, make_celery
+from core.settings import Settings
+
+
+def make_app(settings: Settings) -> Celery:
+    """The Celery application with the worker's tasks."""
+    from worker.tasks import register  # noqa: PLC0415  # tasks need the application they are made for
+
+    app = make_celery(settings.broker_url, sweep_seconds=settings.sweep_seconds)
+    register(app, settings)
+    return app
+
+
+def run_worker(settings: Settings) -> None:
+    """Serve the control queue and the worker group's engines until SIGTERM; steps under way are finished.
+
+    Threads, not processes: a step waits for an engine nearly all of its time.
+    """
+    make_app(settings).worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={settings.worker_threads}",
+            f"--queues={CONTROL_QUEUE},{group_queue(settings.worker_group)}",
+            f"--hostname={settings.worker_group}@{socket.gethostname()}",
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+def run_beat(settings: Settings) -> None:
+    """Ring the periodic steps until SIGTERM. The schedule is in memory: it has nothing worth keeping."""
+    make_celery(settings.broker_url, sweep_seconds=settings.sweep_seconds).start(
+        ["beat", "--scheduler=celery.beat:Scheduler", "--loglevel=WARNING"]
+    )
+
+
+def configure_logging() -> None:
+    """One line per event: time, level, event, fields."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )

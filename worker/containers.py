@@ -1,0 +1,73 @@
+"""A launch's work → the containers and the network it needs. Pure."""
+
+from __future__ import annotations
+
+from core.jobs.launching import LaunchWork
+from core.settings import Settings
+from core.subnets import rank_address
+from worker.engine import (
+    LABEL_ATTEMPT,
+    LABEL_EXECUTOR,
+    LABEL_INSTALLATION,
+    LABEL_JOB,
+    LABEL_NETWORK,
+    LABEL_RANK,
+    ContainerSpec,
+    NetworkSpec,
+    RankKey,
+    gang_network_name,
+)
+from worker.executors import invocation_of
+from worker.rank_environment import rank_environment, rank_name
+
+
+def network_of(work: LaunchWork, settings: Settings) -> NetworkSpec:
+    """A gang's own bridge, or the one that all one-rank jobs share, where containers cannot see each other."""
+    labels = {LABEL_INSTALLATION: settings.installation}
+    if work.subnet is None:
+        name = f"{settings.installation}-solo"
+        return NetworkSpec(name, settings.solo_network, True, {**labels, LABEL_NETWORK: "solo"})
+    labels |= {LABEL_NETWORK: "gang", LABEL_JOB: work.job_id, LABEL_ATTEMPT: str(work.attempt)}
+    return NetworkSpec(gang_network_name(work.job_id, work.attempt), work.subnet, False, labels)
+
+
+def container_of(
+    work: LaunchWork, rank: int, image: str, network: NetworkSpec, settings: Settings
+) -> ContainerSpec:
+    """One rank's container. Peers' names are in its hosts file, so they resolve before anything runs."""
+    invocation = invocation_of(work.spec)
+    hosts: dict[str, str] = {}
+    address = None
+    if work.subnet is not None:
+        size = work.spec.num_ranks
+        hosts = {rank_name(peer): str(rank_address(work.subnet, peer)) for peer in range(size) if peer != rank}
+        address = rank_address(work.subnet, rank)
+    return ContainerSpec(
+        key=RankKey(work.job_id, work.attempt, rank),
+        image=image,
+        entrypoint=invocation.entrypoint,
+        command=invocation.command,
+        environment={
+            **invocation.environment,
+            **work.spec.env_vars,
+            **rank_environment(
+                job=f"accounts/{work.account}/batchJobs/{work.job_id}",
+                attempt=work.attempt,
+                rank=rank,
+                node_of_rank=work.node_of_rank,
+            ),
+        },
+        labels={
+            LABEL_INSTALLATION: settings.installation,
+            LABEL_JOB: work.job_id,
+            LABEL_ATTEMPT: str(work.attempt),
+            LABEL_RANK: str(rank),
+            LABEL_EXECUTOR: invocation.kind,
+            LABEL_NETWORK: network.labels[LABEL_NETWORK],
+        },
+        limits=work.limits,
+        network=network.name,
+        hostname=rank_name(rank),
+        address=address,
+        hosts=hosts,
+    )

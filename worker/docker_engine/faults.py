@@ -1,0 +1,95 @@
+"""What an engine's refusals mean: the one table from Docker's words to our errors. Pure.
+
+Engines answer most registry faults with status 500 and a sentence, so the sentence is what is read.
+"""
+
+from __future__ import annotations
+
+import re
+
+from core.errors import (
+    CommandNotStarted,
+    ContainerGone,
+    EngineError,
+    ImageNotFound,
+    ImagePlatformMismatch,
+    RegistryDenied,
+    RegistryUnreachable,
+)
+
+_TABLE: tuple[tuple[re.Pattern[str], type[EngineError], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), kind, sentence)
+    for pattern, kind, sentence in (
+        (
+            r"no matching manifest for|does not match the specified platform|exec format error",
+            ImagePlatformMismatch,
+            "the image is not made for this node's platform",
+        ),
+        (
+            r"no basic auth credentials|unauthorized|authentication required|incorrect username or password"
+            r"|access to the resource is denied|pull access denied|denied:",
+            RegistryDenied,
+            "the registry refuses access to the image",
+        ),
+        (
+            r"manifest unknown|manifest for .* not found|repository name not known|name unknown|no such image"
+            r"|repository .* not found",
+            ImageNotFound,
+            "the registry has no such image",
+        ),
+        (
+            r"connection refused|no such host|i/o timeout|TLS handshake|server misbehaving|connection reset"
+            r"|network is unreachable|no route to host|context deadline exceeded|awaiting headers|\bEOF\b"
+            r"|temporary failure in name resolution|received unexpected HTTP status: 5\d\d|lame referral",
+            RegistryUnreachable,
+            "the registry does not answer",
+        ),
+    )
+)
+_START = re.compile(
+    r"exec(?:ve)?: |executable file not found|no such file or directory|permission denied|is a directory"
+    r"|starting container process|No command specified|chdir to cwd|not a directory",
+    re.IGNORECASE,
+)
+_NOISE = re.compile(
+    r"OCI runtime create failed: |failed to create (?:shim(?: task)?|task for container): "
+    r"|runc create failed: |container_linux\.go:\d+: |process_linux\.go:\d+: |: unknown$"
+    r"|starting container process caused: |unable to start container process: |Error response from daemon: "
+)
+
+
+def pull_fault(image: str, text: str) -> EngineError:
+    """Why a pull failed, as one of our errors with a sentence that names the image."""
+    for pattern, kind, sentence in _TABLE:
+        if pattern.search(text):
+            return kind(f"{image}: {sentence}: {_first_line(text)}")
+    return EngineError(f"{image}: the pull failed: {_first_line(text)}")
+
+
+def call_fault(what: str, status: int, text: str) -> EngineError:
+    """Why a create, start, or other call failed."""
+    detail = _NOISE.sub("", _first_line(text))
+    if what in ("create", "start"):
+        if re.search("exec format error", text, re.IGNORECASE):
+            return ImagePlatformMismatch(f"the image is not made for this node's platform: {detail}")
+        if "No such image" in text:
+            return ImageNotFound(detail)
+        if _START.search(text) and "No such container" not in text:
+            return CommandNotStarted(_command_sentence(detail))
+    if status == 404:
+        return ContainerGone(detail)
+    return EngineError(f"{what} failed: {detail}")
+
+
+def _command_sentence(detail: str) -> str:
+    match = re.search(r'exec: "(?P<file>[^"]*)": (?P<why>.*)', detail)
+    if match is None:
+        return detail
+    why = match["why"]
+    if "not found" in why or "no such file" in why:
+        return f"the image has no {match['file']}"
+    return f"{match['file']} cannot be executed: {why}"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else "no reason given"

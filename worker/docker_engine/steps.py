@@ -1,0 +1,123 @@
+"""The short calls over docker-py, for Celery steps. One client per engine is shared by all threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+
+from core.errors import EngineError, ImagePlatformMismatch, NodeUnreachable
+from worker.docker_engine.facts import digest_of, observation
+from worker.docker_engine.faults import call_fault
+from worker.docker_engine.payload import container_payload, network_payload
+from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
+
+_CONNECTIONS = 32
+
+
+class DockerSteps:
+    """`worker.engine.Engine` over one Docker engine. `timeout_seconds` bounds every single call."""
+
+    def __init__(self, endpoint: str, *, timeout_seconds: float) -> None:
+        self._endpoint = endpoint
+        # "auto" asks the engine for its newest version: pinning one breaks on old or on new engines.
+        with self._translated("connect"):
+            self._api: Any = docker.APIClient(
+                base_url=endpoint, version="auto", timeout=int(timeout_seconds), num_pools=_CONNECTIONS
+            )
+            version = self._api.version()
+        self._platform = f"{version['Os']}/{version['Arch']}"
+
+    def find_image(self, reference: str) -> ImageFacts | None:
+        with self._translated("image"):
+            try:
+                found = self._api.inspect_image(reference)
+            except NotFound:
+                return None
+        platform = f"{found['Os']}/{found['Architecture']}"
+        if platform != self._platform:
+            raise ImagePlatformMismatch(f"{reference} is made for {platform}, and this node is {self._platform}")
+        return ImageFacts(found["Id"], digest_of(reference, found), platform)
+
+    def ensure_network(self, spec: NetworkSpec) -> None:
+        with self._translated("network"):
+            if any(found["Name"] == spec.name for found in self._api.networks(names=[spec.name])):
+                return
+            try:
+                self._post("/networks/create", network_payload(spec))
+            except APIError as error:
+                if error.status_code != 409:
+                    raise
+
+    def remove_network(self, name: str) -> None:
+        with self._translated("network"):
+            try:
+                self._api.remove_network(name)
+            except NotFound:
+                return
+
+    def create(self, spec: ContainerSpec) -> str:
+        name = spec.key.container_name
+        with self._translated("create"):
+            try:
+                return str(self._api.create_container_from_config(container_payload(spec), name)["Id"])
+            except (APIError, requests.exceptions.RequestException) as error:
+                # The name is taken, or the reply was lost: whatever bears our name is our container.
+                if isinstance(error, APIError) and error.status_code != 409:
+                    raise
+                found = self._observe(name)
+                if found is None:
+                    raise
+                return found.container_id
+
+    def start(self, container_id: str) -> None:
+        with self._translated("start"):
+            self._api.start(container_id)
+
+    def observe(self, container: str) -> Observation | None:
+        with self._translated("inspect"):
+            return self._observe(container)
+
+    def signal(self, container_id: str, signal: str) -> bool:
+        with self._translated("signal"):
+            try:
+                self._api.kill(container_id, signal)
+            except APIError as error:
+                if error.status_code in (404, 409):
+                    return False
+                raise
+        return True
+
+    def remove(self, container: str) -> None:
+        with self._translated("remove"):
+            try:
+                self._api.remove_container(container, v=True, force=True)
+            except APIError as error:
+                # 409: another removal of it is under way, which is as good.
+                if error.status_code not in (404, 409):
+                    raise
+
+    def _observe(self, container: str) -> Observation | None:
+        try:
+            return observation(self._api.inspect_container(container))
+        except NotFound:
+            return None
+
+    def _post(self, path: str, body: dict[str, Any]) -> None:
+        api = self._api
+        api._raise_for_status(api._post_json(api._url(path), data=body))
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except EngineError:
+            raise
+        except APIError as error:
+            raise call_fault(what, error.status_code or 500, str(error.explanation or error)) from error
+        except (requests.exceptions.RequestException, DockerException, OSError) as error:
+            raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {error}") from error

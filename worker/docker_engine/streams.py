@@ -1,0 +1,263 @@
+"""The long reads over aiodocker, for the supervisor: events, log frames, pulls; and its few short calls.
+
+aiodocker's default connector allows 100 connections, and streams use them up until every other call hangs;
+so the connector is ours, without a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tarfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiodocker
+import aiohttp
+import orjson
+from aiodocker.exceptions import DockerError
+
+from core.errors import EngineError, NodeUnreachable
+from worker.docker_engine.facts import observation, split_time
+from worker.docker_engine.faults import call_fault, pull_fault
+from worker.engine import LABEL_INSTALLATION, LABEL_JOB, LABEL_NETWORK, Observation, RankKey
+
+_FRAME_HEADER = 8  # stream, three zero bytes, length as u32 big-endian (Engine API, "Attach to a container")
+_NANOSECONDS = 1_000_000_000
+_LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True)
+class ContainerEvent:
+    """`action` is the engine's: create, start, die, oom, destroy, ..."""
+
+    key: RankKey
+    container_id: str
+    action: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ListedContainer:
+    """One row of a listing by label."""
+
+    key: RankKey
+    container_id: str
+    status: str
+    created_at: datetime
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LogFrame:
+    """One piece of output as the engine kept it, with its own time stamp."""
+
+    time_ns: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class PullStep:
+    """One line of a pull's progress: a layer, what happens to it, bytes done and bytes in all."""
+
+    layer: str
+    status: str
+    done_bytes: int
+    total_bytes: int
+
+
+class DockerStreams:
+    """One engine as its supervisor reads it. Raises NodeUnreachable wherever the engine does not answer."""
+
+    def __init__(self, endpoint: str, installation: str, *, timeout_seconds: float) -> None:
+        self._endpoint = endpoint
+        self._installation = installation
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._forever = aiohttp.ClientTimeout(total=None, sock_connect=timeout_seconds)
+        url = endpoint
+        connector: aiohttp.BaseConnector | None = None
+        if endpoint.startswith("unix://"):
+            connector = aiohttp.UnixConnector(endpoint.removeprefix("unix://"), limit=0)
+            url = "unix://localhost"
+        self._connector = connector
+        self._docker = aiodocker.Docker(url=url, connector=connector)
+
+    async def close(self) -> None:
+        """Close every connection, streams under way too."""
+        await self._docker.close()
+        if self._connector is not None:
+            await self._connector.close()
+
+    async def version(self) -> str:
+        """The engine's version, which also says that it answers."""
+        async with self._call("version", "version") as response:
+            return str((await response.json())["Version"])
+
+    async def list_containers(self) -> list[ListedContainer]:
+        """Every container of this installation, running or not."""
+        params = {"all": "1", "filters": self._filters()}
+        async with self._call("list", "containers/json", params=params) as response:
+            rows = orjson.loads(await response.read())
+        listed = []
+        for row in rows:
+            key = RankKey.from_container_name(row["Names"][0]) if row["Names"] else None
+            if key is not None:
+                created_at = datetime.fromtimestamp(row["Created"], UTC)
+                listed.append(ListedContainer(key, row["Id"], row["State"], created_at, row["Labels"]))
+        return listed
+
+    async def list_gang_networks(self) -> list[tuple[str, str]]:
+        """(name, job) of every gang network of this installation."""
+        params = {"filters": self._filters(f"{LABEL_NETWORK}=gang")}
+        async with self._call("list", "networks", params=params) as response:
+            rows = orjson.loads(await response.read())
+        return [(row["Name"], row["Labels"].get(LABEL_JOB, "")) for row in rows]
+
+    async def events(self) -> AsyncIterator[ContainerEvent]:
+        """What happens to this installation's containers from now on; ends when the engine goes away.
+
+        The engine drops events for slow listeners, so whoever listens must list as well.
+        """
+        filters = orjson.loads(self._filters())
+        filters |= {"type": ["container"], "event": ["start", "die"]}
+        params = {"filters": orjson.dumps(filters).decode()}
+        async with self._call("events", "events", params=params, stream=True) as response:
+            async for line in self._lines(response):
+                attributes = line["Actor"]["Attributes"]
+                key = RankKey.from_container_name(attributes.get("name", ""))
+                if key is not None:
+                    yield ContainerEvent(key, line["Actor"]["ID"], line["Action"], attributes)
+
+    async def log_frames(self, container: str, *, since_ns: int, follow: bool) -> AsyncIterator[LogFrame]:
+        """The container's output from a time stamp on (inclusive), frame by frame, to its end or for ever."""
+        params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
+        if since_ns:
+            params["since"] = f"{since_ns // _NANOSECONDS}.{since_ns % _NANOSECONDS:09d}"
+        async with self._call("logs", f"containers/{container}/logs", params=params, stream=True) as response:
+            content = response.content
+            while True:
+                try:
+                    header = await content.readexactly(_FRAME_HEADER)
+                except asyncio.IncompleteReadError as error:
+                    if error.partial:
+                        raise
+                    return
+                body = await content.readexactly(int.from_bytes(header[4:], "big"))
+                stamp, _, data = body.partition(b" ")
+                seconds, nanos = split_time(stamp.decode("ascii"))
+                yield LogFrame(seconds * _NANOSECONDS + nanos, header[0], data)
+
+    async def observe(self, container: str) -> Observation | None:
+        """The container by id or name; None where it is not there."""
+        async with self._call("inspect", f"containers/{container}/json", missing_ok=True) as response:
+            if response.status == 404:
+                return None
+            return observation(orjson.loads(await response.read()))
+
+    async def remove(self, container: str) -> None:
+        """Remove the container, running or not, if it is there."""
+        params = {"v": "1", "force": "1"}
+        path = f"containers/{container}"
+        async with self._call("remove", path, method="DELETE", params=params, missing_ok=True):
+            pass
+
+    async def remove_network(self, name: str) -> None:
+        """Remove the network if it is there."""
+        async with self._call("network", f"networks/{name}", method="DELETE", missing_ok=True):
+            pass
+
+    async def read_file(self, container: str, path: str, *, limit_bytes: int) -> bytes | None:
+        """A file of the container, running or ended; None where there is none.
+
+        Raises EngineError where the file is larger than `limit_bytes`.
+        """
+        params = {"path": path}
+        archive = f"containers/{container}/archive"
+        async with self._call("archive", archive, params=params, missing_ok=True) as response:
+            if response.status == 404:
+                return None
+            packed = bytearray()
+            async for piece in response.content.iter_any():
+                packed += piece
+                if len(packed) > limit_bytes + 10_240:
+                    raise EngineError(f"{path} is larger than {limit_bytes} bytes and was not kept")
+        with tarfile.open(fileobj=io.BytesIO(bytes(packed))) as tar:
+            member = tar.next()
+            file = tar.extractfile(member) if member is not None else None
+            return file.read() if file is not None else None
+
+    async def pull(self, image_ref: str, headers: Mapping[str, str]) -> AsyncIterator[PullStep]:
+        """Pull an image, step by step. Raises the EngineError that says why it failed."""
+        params = {"fromImage": image_ref}
+        if "@" not in image_ref and ":" not in image_ref.rpartition("/")[2]:
+            params["tag"] = "latest"  # without one the engine pulls every tag there is
+        try:
+            async with self._call(
+                "pull", "images/create", method="POST", params=params, headers=headers, stream=True
+            ) as response:
+                async for line in self._lines(response):
+                    if "error" in line:
+                        raise pull_fault(image_ref, line["error"])
+                    detail = line.get("progressDetail") or {}
+                    yield PullStep(
+                        line.get("id", ""),
+                        line.get("status", ""),
+                        int(detail.get("current") or 0),
+                        int(detail.get("total") or 0),
+                    )
+        except NodeUnreachable:
+            raise
+        except EngineError as error:
+            raise pull_fault(image_ref, str(error)) if type(error) is EngineError else error from None
+
+    def _filters(self, *labels: str) -> str:
+        wanted: Sequence[str] = (f"{LABEL_INSTALLATION}={self._installation}", *labels)
+        return orjson.dumps({"label": list(wanted)}).decode()
+
+    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+        """JSON objects, one a line, of any length."""
+        pending = b""
+        async for piece in response.content.iter_any():
+            *lines, pending = (pending + piece).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield orjson.loads(line)
+
+    @asynccontextmanager
+    async def _call(
+        self,
+        what: str,
+        path: str,
+        *,
+        method: str = "GET",
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+        missing_ok: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        timeout = self._forever if stream else self._timeout
+        try:
+            async with self._docker._query(
+                path, method, params=params, headers=headers, timeout=timeout
+            ) as response:
+                try:
+                    yield response
+                finally:
+                    response.close()
+        except DockerError as error:
+            if missing_ok and error.status in (404, 409):
+                yield _Missing()  # type: ignore[misc]
+                return
+            raise call_fault(what, error.status, error.message) from error
+        except _LOST as error:
+            raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {error!r}") from error
+
+
+class _Missing:
+    """Stands for the answer about something that is not there."""
+
+    status = 404

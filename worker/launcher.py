@@ -1,0 +1,217 @@
+"""The launch step: an attempt's ranks on one node, from reserved to started, or a reason why not.
+
+Repeating it is safe at every point: ranks are claimed under a lease, containers are found by their names,
+and a start that may have happened is looked at before it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import structlog
+
+from core.database import Database
+from core.errors import CommandNotStarted, ContainerGone, EngineError, NodeUnreachable, Superseded
+from core.images import PullFailure, request_pull
+from core.jobs import launching, stopping
+from core.jobs.launching import LaunchWork, StartWork
+from core.queue import Bell
+from core.settings import Settings
+from worker.containers import container_of, network_of
+from worker.engine import Engine, ImageFacts, RankKey
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Launcher:
+    """The steps of one worker process. `engine_of` gives the engine at an endpoint."""
+
+    def __init__(
+        self, database: Database, bell: Bell, settings: Settings, engine_of: Callable[[str], Engine]
+    ) -> None:
+        self._database = database
+        self._bell = bell
+        self._settings = settings
+        self._engine_of = engine_of
+        # Engines get slower, not faster, with more starts at once than this.
+        self._parallel = ThreadPoolExecutor(settings.starts_per_node, thread_name_prefix="gang")
+
+    def launch(self, job_id: str, attempt: int, node_id: int) -> None:
+        """Create the attempt's containers on the node and, when the whole gang has its own, start them.
+
+        An engine that does not answer leaves the claim to run out: the sweeper rings again.
+        """
+        lease = self._settings.step_lease_seconds
+        work = launching.claim_launch(self._database, job_id, attempt, node_id, lease)
+        if work is None:
+            return
+        engine = self._engine_of(work.endpoint)
+        try:
+            image = engine.find_image(work.image_digest or work.spec.image_ref)
+            if image is None:
+                self._wait_for_image(work)
+                return
+            containers = self._create(engine, work, image)
+        except NodeUnreachable:
+            raise
+        except EngineError as error:
+            self._fail(work, work.ranks, error)
+            return
+        if containers is None:
+            return
+        try:
+            start = launching.record_created(
+                self._database, job_id, attempt, node_id, containers, work.image_digest or image.digest, lease
+            )
+        except Superseded as error:
+            self._undo(engine, work, str(error))
+            return
+        for other in start.others:
+            self._bell.start(other.worker_group, other.job_id, other.attempt, other.node_id)
+        self._start(engine, work.job_id, work.attempt, start)
+
+    def start(self, job_id: str, attempt: int, node_id: int, endpoint: str) -> None:
+        """Start what has been created on the node, once the whole gang has been."""
+        work = launching.claim_start(self._database, job_id, attempt, node_id, self._settings.step_lease_seconds)
+        self._start(self._engine_of(endpoint), job_id, attempt, work)
+
+    def _wait_for_image(self, work: LaunchWork) -> None:
+        """Hand the ranks back first: the pull may end, and look for who waits, at any moment after."""
+        launching.give_back(self._database, work.job_id, work.attempt, work.ranks)
+        reference = work.spec.image_ref
+        if "@" in work.image_digest:
+            reference = work.image_digest
+        launching.write_progress(self._database, [work.job_id], f"waiting for the image {reference}", "PULLING")
+        failure = request_pull(self._database, work.node_id, reference, work.job_id, work.attempt)
+        if failure is not None:
+            self._record_failure(work, work.ranks, failure)
+
+    def _create(self, engine: Engine, work: LaunchWork, image: ImageFacts) -> Mapping[int, str] | None:
+        """Every container of this node, or None after a failure has been recorded and undone."""
+        network = network_of(work, self._settings)
+        engine.ensure_network(network)
+
+        def create(rank: int) -> str | EngineError:
+            try:
+                return engine.create(container_of(work, rank, image.image_id, network, self._settings))
+            except EngineError as error:
+                return error
+
+        containers: dict[int, str] = {}
+        failures: dict[int, EngineError] = {}
+        for rank, outcome in zip(work.ranks, self._each(create, work.ranks), strict=True):
+            if isinstance(outcome, EngineError):
+                failures[rank] = outcome
+            else:
+                containers[rank] = outcome
+        if not failures:
+            return containers
+        if any(isinstance(failure, NodeUnreachable) for failure in failures.values()):
+            raise next(f for f in failures.values() if isinstance(f, NodeUnreachable))
+        for rank in work.ranks:
+            engine.remove(RankKey(work.job_id, work.attempt, rank).container_name)
+        rank = min(failures)
+        self._fail(work, [rank], failures[rank])
+        self._fail(work, [other for other in work.ranks if other != rank], failures[rank])
+        return None
+
+    def _start(self, engine: Engine, job_id: str, attempt: int, work: StartWork) -> None:
+        def start(rank: int) -> datetime | EngineError | None:
+            return _start_once(engine, work.containers[rank], looked_at=rank in work.retaken)
+
+        started: dict[int, datetime] = {}
+        failures: dict[int, EngineError] = {}
+        for rank, outcome in zip(work.containers, self._each(start, list(work.containers)), strict=True):
+            if isinstance(outcome, EngineError):
+                failures[rank] = outcome
+            elif outcome is not None:
+                started[rank] = outcome
+        if started:
+            launching.record_started(self._database, job_id, attempt, started)
+        for rank, failure in failures.items():
+            self._fail_start(engine, RankKey(job_id, attempt, rank), failure)
+
+    def _fail_start(self, engine: Engine, key: RankKey, failure: EngineError) -> None:
+        reason = failure.reason
+        message = str(failure)
+        if isinstance(failure, CommandNotStarted):
+            log.info("rank_not_started", job=key.job_id, rank=key.rank, why=message)
+        settled = launching.record_failure(
+            self._database,
+            key.job_id,
+            key.attempt,
+            [key.rank],
+            reason=reason,
+            message=message,
+            released=False,
+        )
+        self._ring(settled)
+        engine.remove(key.container_name)
+        freed = stopping.release(self._database, key.job_id, key.attempt, [key.rank])
+        if freed is not None:
+            self._bell.schedule(freed.pool_row)
+
+    def _fail(self, work: LaunchWork, ranks: Sequence[int], error: EngineError) -> None:
+        if ranks:
+            self._record_failure(work, ranks, PullFailure(error.reason, str(error)))
+
+    def _record_failure(self, work: LaunchWork, ranks: Sequence[int], failure: PullFailure) -> None:
+        """No container of these ranks is left; their job is judged, and their slots are free."""
+        try:
+            settled = launching.record_failure(
+                self._database,
+                work.job_id,
+                work.attempt,
+                ranks,
+                reason=failure.reason,
+                message=failure.message,
+                released=True,
+            )
+        except Superseded as error:
+            log.info("failure_superseded", job=work.job_id, why=str(error))
+            return
+        self._ring(settled)
+        self._bell.schedule(settled.pool_row)
+
+    def _undo(self, engine: Engine, work: LaunchWork, why: str) -> None:
+        """The job was stopped, or another step took over, while containers were being created."""
+        log.info("launch_superseded", job=work.job_id, attempt=work.attempt, why=why)
+        held = launching.still_held(self._database, work.job_id, work.attempt, work.ranks)
+        for rank in held:
+            engine.remove(RankKey(work.job_id, work.attempt, rank).container_name)
+        if held:
+            self._record_failure(work, held, PullFailure("STOPPED_BEFORE_START", why))
+
+    def _ring(self, settled: stopping.Settled) -> None:
+        for order in settled.stops:
+            self._bell.stop(order.worker_group, order.job_id, order.attempt, order.node_id)
+
+    def _each(self, call: Callable[[int], T], ranks: Sequence[int]) -> list[T]:
+        if len(ranks) == 1:
+            return [call(ranks[0])]
+        return list(self._parallel.map(call, ranks))
+
+
+def _start_once(engine: Engine, container: str, *, looked_at: bool) -> datetime | EngineError | None:
+    """Start a container; when it was started, why it could not be, or None where nobody knows.
+
+    `looked_at`: its first starter died or is slow, and starting an ended container would run it twice.
+    """
+    try:
+        if looked_at:
+            seen = engine.observe(container)
+            if seen is None:
+                return ContainerGone("its container vanished before it was started")
+            if seen.status != "created":
+                return seen.started_at
+        engine.start(container)
+    except NodeUnreachable:
+        return None
+    except EngineError as error:
+        return error
+    return datetime.now(UTC)

@@ -1,0 +1,4 @@
+"""One asyncio process per worker group: holds nodes by lease, watches their containers, keeps their output.
+
+`process` → `node_holder` → `node_watch` (events, listings, pulls, networks) → `rank_watch` (one container).
+"""

@@ -1,0 +1,135 @@
+"""Captured output on its way to rows: gathered from every rank, stored in one transaction at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+
+import structlog
+
+from core.log_records import LogRecord
+from core.logs import ChunkToStore, ResumePoint, append_chunks
+from worker.docker_engine.streams import LogFrame
+from worker.engine import RankKey
+from worker.supervisor.scope import NodeScope
+
+log = structlog.get_logger(__name__)
+
+#: A rank whose unstored output reaches this waits for the database; the engine's log file holds the rest.
+HIGH_WATER_BYTES = 1 << 20
+#: A chunk is what one page read decompresses at the least.
+_CHUNK_BYTES = 256 << 10
+
+
+@dataclass
+class RankBuffer:
+    """One rank's output that is not stored yet, and where its capture stands."""
+
+    key: RankKey
+    next_seq: int
+    last_ns: int
+    resume_ns: int
+    resume_skip: int
+    byte_count: int
+    last_line: bytes = b""
+    pending: list[LogRecord] = field(default_factory=list)
+    pending_bytes: int = 0
+
+    @classmethod
+    def at(cls, key: RankKey, point: ResumePoint) -> RankBuffer:
+        """Going on from what is stored."""
+        return cls(key, point.next_seq, point.last_ns, point.resume_ns, point.resume_skip, point.byte_count)
+
+    def add(self, frame: LogFrame) -> None:
+        """Take a frame. Times never go back within a rank, so that they can be a sort key."""
+        if frame.time_ns == self.resume_ns:
+            self.resume_skip += 1
+        else:
+            self.resume_ns, self.resume_skip = frame.time_ns, 1
+        self.last_ns = max(self.last_ns, frame.time_ns)
+        self.pending.append(LogRecord(self.last_ns, frame.stream, frame.data))
+        self.pending_bytes += len(frame.data)
+        self.byte_count += len(frame.data)
+        if not frame.data.isspace():
+            self.last_line = frame.data
+
+    def take(self) -> list[ChunkToStore]:
+        """Everything pending, as chunks of bounded size. Only the last one says where capture resumes."""
+        chunks: list[ChunkToStore] = []
+        records, self.pending, self.pending_bytes = self.pending, [], 0
+        begin, size = 0, 0
+        for index, record in enumerate(records):
+            size += len(record.data)
+            if size >= _CHUNK_BYTES and index + 1 < len(records):
+                chunks.append(self._chunk(records[begin : index + 1]))
+                begin, size = index + 1, 0
+        if begin < len(records):
+            chunks.append(self._chunk(records[begin:]))
+        return chunks
+
+    def _chunk(self, records: list[LogRecord]) -> ChunkToStore:
+        # All chunks of one `take` are stored in one transaction, so one resume point serves them all.
+        chunk = ChunkToStore(
+            self.key.job_id,
+            self.key.attempt,
+            self.key.rank,
+            self.next_seq,
+            records,
+            self.resume_ns,
+            self.resume_skip,
+        )
+        self.next_seq += 1
+        return chunk
+
+
+class LogWriter:
+    """Stores the buffers of one node's ranks every `log_flush_seconds`, and at once where asked."""
+
+    def __init__(self, scope: NodeScope) -> None:
+        self._scope = scope
+        self._dirty: dict[RankKey, RankBuffer] = {}
+        self._asked = asyncio.Event()
+        self._stored = asyncio.Condition()
+
+    def note(self, buffer: RankBuffer) -> None:
+        """This buffer has something to store."""
+        self._dirty[buffer.key] = buffer
+
+    async def flush(self, buffer: RankBuffer) -> None:
+        """Return when everything that the buffer holds now is stored."""
+        while buffer.key in self._dirty:
+            self._asked.set()
+            async with self._stored:
+                if buffer.key in self._dirty:
+                    await self._stored.wait()
+
+    async def run(self) -> None:
+        """Store what is noted, until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), self._scope.settings.log_flush_seconds)
+            self._asked.clear()
+            await self._store()
+
+    async def _store(self) -> None:
+        taken = dict(self._dirty)
+        chunks = [chunk for buffer in taken.values() for chunk in buffer.take()]
+        if chunks:
+            await self._append(chunks)
+        async with self._stored:
+            for key, buffer in taken.items():
+                if not buffer.pending:
+                    self._dirty.pop(key, None)
+            self._stored.notify_all()
+
+    async def _append(self, chunks: list[ChunkToStore]) -> None:
+        try:
+            await self._scope.verb(append_chunks, self._scope.database, chunks)
+        except Exception:
+            # One bad chunk (its job's row is gone) must not take the others with it.
+            for chunk in chunks:
+                try:
+                    await self._scope.verb(append_chunks, self._scope.database, [chunk])
+                except Exception:
+                    log.exception("chunk_dropped", job=chunk.job_id, rank=chunk.rank, seq=chunk.seq)

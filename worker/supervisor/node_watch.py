@@ -1,0 +1,172 @@
+"""Everything that is watched on one node while its lease is held: containers, pulls, networks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from core import wakeups
+from core.errors import EngineError, NodeUnreachable, Unavailable
+from core.images import WAKE_CHANNEL
+from core.jobs.ending import free_subnet, networks_to_remove, watched_rank, watched_ranks
+from core.jobs.stopping import release
+from core.nodes import record_answer, record_silence
+from worker.docker_engine.streams import ContainerEvent, ListedContainer
+from worker.engine import LABEL_EXECUTOR, LABEL_NETWORK, RankKey, gang_network_name
+from worker.supervisor.log_writer import LogWriter
+from worker.supervisor.pulls import Pulls
+from worker.supervisor.rank_watch import RankWatch
+from worker.supervisor.reconcile import compare
+from worker.supervisor.scope import NodeScope
+
+log = structlog.get_logger(__name__)
+
+_RECONNECT_SECONDS = 0.5
+_POLL_SECONDS = 2.0
+
+
+class NodeWatch:
+    """The watch over one node. `run` goes on until it is cancelled."""
+
+    def __init__(self, scope: NodeScope) -> None:
+        self._scope = scope
+        self._writer = LogWriter(scope)
+        self._pulls = Pulls(scope)
+        self._watching: dict[RankKey, RankWatch] = {}
+        self._woken = asyncio.Event()
+        self._listing_due = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for part in (self._events, self._listings, self._wakeups, self._wanted, self._networks):
+                group.create_task(self._for_ever(part), name=part.__name__)
+            group.create_task(self._writer.run(), name="log_writer")
+
+    async def _for_ever(self, part: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run a part again whenever the engine or the database goes away under it."""
+        while True:
+            try:
+                await part()
+            except (EngineError, Unavailable) as error:
+                log.warning("watch_interrupted", part=part.__name__, node=self._scope.node.name, why=str(error))
+                if isinstance(error, NodeUnreachable):
+                    await self._scope.verb(record_silence, self._scope.database, self._scope.node.id, str(error))
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _events(self) -> None:
+        # Listening begins before the listing that covers what happened earlier.
+        self._listing_due.set()
+        async for event in self._scope.engine.events():
+            self._notice(event)
+
+    def _notice(self, event: ContainerEvent) -> None:
+        if event.action == "start":
+            self._watch(event.key, event.container_id, event.labels.get, is_new=True)
+        elif event.key in self._watching:
+            self._watching[event.key].ended.set()
+        else:
+            self._listing_due.set()
+
+    def _watch(self, key: RankKey, container_id: str, label: Callable[[str], str | None], *, is_new: bool) -> None:
+        if key in self._watching:
+            return
+        watch = RankWatch(
+            self._scope,
+            self._writer,
+            key,
+            container_id,
+            keeps_notebook=label(LABEL_EXECUTOR) == "notebook",
+            in_gang=label(LABEL_NETWORK) == "gang",
+            is_new=is_new,
+        )
+        self._watching[key] = watch
+        self._group.create_task(self._guarded_watch(watch), name=key.container_name)
+
+    async def _guarded_watch(self, watch: RankWatch) -> None:
+        try:
+            await watch.run()
+        except (EngineError, Unavailable) as error:
+            # The next listing finds the container, or its row, and begins again from what is stored.
+            log.warning("rank_watch_interrupted", job=watch.key.job_id, rank=watch.key.rank, why=str(error))
+        except Exception:
+            log.exception("rank_watch_failed", job=watch.key.job_id, rank=watch.key.rank)
+        finally:
+            self._watching.pop(watch.key, None)
+
+    async def _listings(self) -> None:
+        while True:
+            self._listing_due.clear()
+            await self._list()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._listing_due.wait(), self._scope.settings.listing_seconds)
+
+    async def _list(self) -> None:
+        scope = self._scope
+        version = await scope.engine.version()
+        await scope.verb(record_answer, scope.database, scope.node.id, version)
+        rows = await scope.verb(watched_ranks, scope.database, scope.node.id)
+        listing = await scope.engine.list_containers()
+        findings = compare(
+            rows,
+            listing,
+            self._watching.keys(),
+            now=datetime.now(UTC),
+            orphan_grace=timedelta(seconds=scope.settings.orphan_grace_seconds),
+        )
+        for container in findings.watch:
+            self._watch(container.key, container.container_id, container.labels.get, is_new=False)
+        for key in findings.vanished:
+            # Its watch finds nothing at the engine, and records that.
+            self._watch(key, key.container_name, dict[str, str]().get, is_new=False)
+        for key in findings.finish:
+            await self._finish(key)
+        for container in findings.unexplained:
+            await self._remove_orphan(container)
+        if not scope.networks_due.is_set() and rows:
+            return
+        scope.networks_due.set()
+
+    async def _finish(self, key: RankKey) -> None:
+        """The row says ended; what is left of the finaliser's work is the container and the slot."""
+        await self._scope.engine.remove(key.container_name)
+        settled = await self._scope.verb(release, self._scope.database, key.job_id, key.attempt, [key.rank])
+        if settled is not None:
+            self._scope.ring(settled)
+        self._scope.networks_due.set()
+
+    async def _remove_orphan(self, container: ListedContainer) -> None:
+        key = container.key
+        row = await self._scope.verb(
+            watched_rank, self._scope.database, self._scope.node.id, key.job_id, key.attempt, key.rank
+        )
+        if row is None or row.released:
+            log.warning("orphan_removed", container=key.container_name)
+            await self._scope.engine.remove(container.container_id)
+
+    async def _wakeups(self) -> None:
+        async for node_id in wakeups.listen(self._scope.database.url, WAKE_CHANNEL):
+            if node_id == str(self._scope.node.id):
+                self._woken.set()
+
+    async def _wanted(self) -> None:
+        while True:
+            self._woken.clear()
+            await self._pulls.look(self._group)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), _POLL_SECONDS)
+
+    async def _networks(self) -> None:
+        """Remove the networks of gangs that are over, and those that no row explains."""
+        scope = self._scope
+        while True:
+            await scope.networks_due.wait()
+            scope.networks_due.clear()
+            for job_id, attempt in await scope.verb(networks_to_remove, scope.database):
+                await scope.engine.remove_network(gang_network_name(job_id, attempt))
+                await scope.verb(free_subnet, scope.database, job_id, attempt)

@@ -1,0 +1,203 @@
+"""One container, from its start to its slot being free: output captured, end recorded, container removed.
+
+The order at the end is fixed: exit seen → output stored → exit committed → container removed → slot freed.
+Whoever dies in between is followed by one that finds the container, or the row, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+
+import structlog
+
+from core.errors import ContainerGone, EngineError, NodeUnreachable, Superseded
+from core.jobs.ending import RankExit, record_exit, record_lost
+from core.jobs.stopping import release
+from core.logs import ResumePoint, read_page, resume_point
+from worker.engine import Observation, RankKey
+from worker.executors.notebook import EXECUTED_NOTEBOOK
+from worker.supervisor.log_writer import HIGH_WATER_BYTES, LogWriter, RankBuffer
+from worker.supervisor.scope import NodeScope
+
+log = structlog.get_logger(__name__)
+
+#: A container that ends within this is read once, after its end: most short jobs need no open stream.
+_SHORT_SECONDS = 0.1
+#: How long an open stream may go on after the end was reported, before it is read afresh instead.
+_LINGER_SECONDS = 1.0
+#: Engines are asked again after so long when a stream ended and the container had not.
+_REOPEN_SECONDS = 0.5
+_FROM_THE_START = ResumePoint(0, 0, 0, 0, 0)
+
+
+class RankWatch:
+    """The watch over one rank's container. `is_new` says that its start was just seen: nothing is stored yet."""
+
+    def __init__(
+        self,
+        scope: NodeScope,
+        writer: LogWriter,
+        key: RankKey,
+        container_id: str,
+        *,
+        keeps_notebook: bool,
+        in_gang: bool,
+        is_new: bool,
+    ) -> None:
+        self._scope = scope
+        self._writer = writer
+        self.key = key
+        self._container_id = container_id
+        self._keeps_notebook = keeps_notebook
+        self._in_gang = in_gang
+        self._is_new = is_new
+        self.ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch until the slot is free. Raises NodeUnreachable where the engine goes away for long."""
+        point = _FROM_THE_START
+        if not self._is_new:
+            point = await self._scope.verb(
+                resume_point, self._scope.database, self.key.job_id, self.key.attempt, self.key.rank
+            )
+        buffer = RankBuffer.at(self.key, point)
+        seen = await self._capture(buffer)
+        await self._writer.flush(buffer)
+        if seen is None:
+            await self._record_vanished()
+            return
+        await self._record_end(buffer, seen)
+        await self._scope.engine.remove(self._container_id)
+        await self._free()
+
+    async def _capture(self, buffer: RankBuffer) -> Observation | None:
+        """Keep the output until the container has ended; how it ended, or None where it is gone."""
+        if not await self._ended_within(_SHORT_SECONDS):
+            while True:
+                await self._follow(buffer)
+                seen = await self._scope.engine.observe(self._container_id)
+                if seen is None or seen.ended:
+                    break
+                await self._ended_within(_REOPEN_SECONDS)
+        # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
+        await self._read(buffer, follow=False)
+        return await self._scope.engine.observe(self._container_id)
+
+    async def _follow(self, buffer: RankBuffer) -> None:
+        reading = asyncio.ensure_future(self._read(buffer, follow=True))
+        ending = asyncio.ensure_future(self.ended.wait())
+        try:
+            await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                await asyncio.wait({reading}, timeout=_LINGER_SECONDS)
+        finally:
+            ending.cancel()
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+
+    async def _read(self, buffer: RankBuffer, *, follow: bool) -> None:
+        """Take every frame after the last one taken; frames of one time stamp are told apart by their count."""
+        since, skip = buffer.resume_ns, buffer.resume_skip
+        try:
+            async for frame in self._scope.engine.log_frames(self._container_id, since_ns=since, follow=follow):
+                if frame.time_ns < since:
+                    continue
+                if frame.time_ns == since and skip > 0:
+                    skip -= 1
+                    continue
+                buffer.add(frame)
+                self._writer.note(buffer)
+                if buffer.pending_bytes >= HIGH_WATER_BYTES:
+                    await self._writer.flush(buffer)
+        except ContainerGone:
+            return
+        except NodeUnreachable as error:
+            # The engine's restart ends every stream; whether it is away for long the caller finds out.
+            log.warning("log_stream_lost", job=self.key.job_id, rank=self.key.rank, why=str(error))
+
+    async def _ended_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.ended.wait(), seconds)
+        return self.ended.is_set()
+
+    async def _record_end(self, buffer: RankBuffer, seen: Observation) -> None:
+        notebook, note = await self._read_notebook()
+        last_line = await self._last_line(buffer)
+        end = RankExit(
+            exit_code=seen.exit_code,
+            oom_killed=seen.oom_killed,
+            started_at=seen.started_at or datetime.now(UTC),
+            ended_at=seen.ended_at or datetime.now(UTC),
+            last_line=note or last_line or seen.error,
+            log_bytes=buffer.byte_count,
+            notebook=notebook,
+        )
+        try:
+            settled = await self._scope.verb(
+                record_exit, self._scope.database, self.key.job_id, self.key.attempt, self.key.rank, end
+            )
+        except Superseded as error:
+            log.info("exit_superseded", job=self.key.job_id, rank=self.key.rank, why=str(error))
+            return
+        log.info("rank_exited", job=self.key.job_id, rank=self.key.rank, code=seen.exit_code)
+        self._scope.ring(settled)
+
+    async def _read_notebook(self) -> tuple[bytes | None, str]:
+        """The executed notebook where there is one to keep, and a sentence where it cannot be kept."""
+        if not self._keeps_notebook:
+            return None, ""
+        limit = self._scope.settings.notebook_max_bytes
+        try:
+            return (
+                await self._scope.engine.read_file(self._container_id, EXECUTED_NOTEBOOK, limit_bytes=limit),
+                "",
+            )
+        except NodeUnreachable:
+            raise
+        except EngineError as error:
+            return None, f"the executed notebook was not kept: {error}"
+
+    async def _last_line(self, buffer: RankBuffer) -> str:
+        line = buffer.last_line
+        if not line and buffer.byte_count:
+            page = await self._scope.verb(
+                read_page,
+                self._scope.database,
+                self.key.job_id,
+                self.key.attempt,
+                ranks=[self.key.rank],
+                limit=1,
+                from_head=False,
+            )
+            line = page.entries[0].record.data if page.entries else b""
+        return line.decode("utf-8", "replace").strip()
+
+    async def _record_vanished(self) -> None:
+        log.warning("container_vanished", job=self.key.job_id, rank=self.key.rank)
+        try:
+            settled = await self._scope.verb(
+                record_lost,
+                self._scope.database,
+                self.key.job_id,
+                self.key.attempt,
+                self.key.rank,
+                reason="CONTAINER_VANISHED",
+                message="its container was removed by someone else",
+            )
+        except Superseded:
+            await self._free()
+            return
+        self._scope.ring(settled)
+        self._scope.bell.schedule(settled.pool_row)
+
+    async def _free(self) -> None:
+        settled = await self._scope.verb(
+            release, self._scope.database, self.key.job_id, self.key.attempt, [self.key.rank]
+        )
+        if settled is not None:
+            self._scope.ring(settled)
+        if self._in_gang:
+            self._scope.networks_due.set()

@@ -1,0 +1,96 @@
+"""The Celery tasks: one short, repeatable step each, by the names in `core.queue`. No logic lives here.
+
+A task body is one of the three doors where any exception may be caught: what it was for is still in rows,
+so the sweeper rings again, and the message is done with.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from core.database import Database
+from core.errors import NodeUnreachable, Superseded, Unavailable
+from core.jobs.sweeping import find_due
+from core.nodes import get_node
+from core.queue import LAUNCH, SCHEDULE, START, STOP, SWEEP, Bell
+from core.settings import Settings
+from worker.docker_engine.steps import DockerSteps
+from worker.engine import Engine
+from worker.launcher import Launcher
+from worker.scheduler import run_pass
+from worker.stopper import stop_ranks
+
+log = structlog.get_logger(__name__)
+
+
+class Engines:
+    """The engines that this process has spoken to; one client each, shared by its threads."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._known: dict[str, Engine] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, endpoint: str) -> Engine:
+        """The engine at an endpoint. Raises NodeUnreachable."""
+        with self._lock:
+            if endpoint not in self._known:
+                self._known[endpoint] = DockerSteps(endpoint, timeout_seconds=self._timeout_seconds)
+            return self._known[endpoint]
+
+
+def register(app: Celery, settings: Settings) -> None:
+    """Give `app` the worker's tasks."""
+    database = Database(settings.database_url, pool_size=settings.worker_threads + 2)
+    bell = Bell(app)
+    engines = Engines(settings.engine_timeout_seconds)
+    launcher = Launcher(database, bell, settings, engines)
+
+    def schedule(pool_row: int) -> None:
+        run_pass(database, bell, pool_row, settings.network_range)
+
+    def start(job_id: str, attempt: int, node_id: int) -> None:
+        launcher.start(job_id, attempt, node_id, get_node(database, node_id).endpoint)
+
+    def stop(job_id: str, attempt: int, node_id: int) -> None:
+        stop_ranks(database, bell, engines, job_id, attempt, node_id, settings.worker_group)
+
+    def sweep() -> None:
+        due = find_due(database)
+        for pool_row in due.pools:
+            bell.schedule(pool_row)
+        for order in due.launches:
+            bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
+        for order in due.starts:
+            bell.start(order.worker_group, order.job_id, order.attempt, order.node_id)
+        for order in due.stops:
+            bell.stop(order.worker_group, order.job_id, order.attempt, order.node_id)
+
+    steps: dict[str, Callable[..., None]] = {
+        SCHEDULE: schedule,
+        LAUNCH: launcher.launch,
+        START: start,
+        STOP: stop,
+        SWEEP: sweep,
+    }
+    for name, step in steps.items():
+        app.task(name=name)(_guarded(name, step))
+
+
+def _guarded(name: str, step: Callable[..., None]) -> Callable[..., None]:
+    def task(*args: Any) -> None:
+        try:
+            step(*args)
+        except Superseded as error:
+            log.info("step_superseded", task=name, args=args, why=str(error))
+        except (Unavailable, NodeUnreachable) as error:
+            log.warning("step_put_off", task=name, args=args, why=str(error))
+        except Exception:
+            log.exception("step_failed", task=name, args=args)
+
+    return task
