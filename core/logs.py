@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.exc import IntegrityError
 
 from core.database import Database
+from core.errors import Superseded
 from core.log_records import LogRecord, decode_records, encode_records
 from core.models import LogChunk
 
@@ -61,7 +63,8 @@ class LogPage:
 def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
     """Store chunks, all in one transaction. A chunk whose seq is stored already is dropped.
 
-    That can only be the same output captured by a supervisor that was thought dead.
+    That can only be the same output captured by a supervisor that was thought dead. Raises Superseded where
+    a rank's row is gone, and nothing is stored then.
     """
     if not chunks:
         return
@@ -81,8 +84,11 @@ def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
         }
         for chunk in chunks
     ]
-    with database.transaction() as connection:
-        connection.execute(upsert(LogChunk).on_conflict_do_nothing(), rows)
+    try:
+        with database.transaction() as connection:
+            connection.execute(upsert(LogChunk).on_conflict_do_nothing(), rows)
+    except IntegrityError as error:
+        raise Superseded("a rank whose output was to be stored is gone") from error
 
 
 def resume_point(database: Database, job_id: str, attempt: int, rank: int) -> ResumePoint:

@@ -218,11 +218,14 @@ class JobEvent(Row):
 
 
 class GangNetwork(Row):
-    """The block of our address range that one attempt's network holds until the network is gone."""
+    """The block of our address range that one attempt's network holds until the network is gone.
+
+    It outlives the job's row: a job may be deleted before the engine has taken its network down.
+    """
 
     __tablename__ = "gang_networks"
 
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     pool_id: Mapped[int] = mapped_column(ForeignKey("node_pools.id"))
     subnet: Mapped[str] = mapped_column(unique=True, doc="CIDR")

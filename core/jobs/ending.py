@@ -136,6 +136,13 @@ def networks_to_remove(database: Database) -> list[tuple[str, int]]:
         return [(row.job_id, row.attempt) for row in rows]
 
 
+def held_networks(database: Database) -> set[tuple[str, int]]:
+    """Every (job, attempt) that holds an address block."""
+    with database.transaction() as connection:
+        rows = connection.execute(select(GangNetwork.job_id, GangNetwork.attempt))
+        return {(row.job_id, row.attempt) for row in rows}
+
+
 def free_subnet(database: Database, job_id: str, attempt: int) -> None:
     """The attempt's network is gone from its nodes: its address block may be used again."""
     with database.transaction() as connection:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, literal, null, select, update
 
-from core.models import GangNetwork, Job, JobEvent
+from core.models import Job, JobEvent
 from core.spec import JobSpec, spec_to_json
 from core.states import JOB_ENDED, JobState, sources_of_job
 
@@ -103,5 +103,4 @@ def mark_stopping(connection: Connection, job_id: str, attempt: int, *, reason: 
 
 def purge_job(connection: Connection, job_id: str) -> None:
     """Remove a job's row and, by the foreign keys, its ranks, events, logs and notebooks."""
-    connection.execute(delete(GangNetwork).where(GangNetwork.job_id == job_id))
     connection.execute(delete(Job).where(Job.id == job_id, Job.state == JobState.DELETING.value))

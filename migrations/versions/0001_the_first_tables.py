@@ -61,6 +61,16 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_api_keys_user_id"), "api_keys", ["user_id"], unique=False)
     op.create_table(
+        "gang_networks",
+        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("pool_id", sa.BigInteger(), nullable=False),
+        sa.Column("subnet", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["pool_id"], ["node_pools.id"], name=op.f("fk_gang_networks_pool_id")),
+        sa.PrimaryKeyConstraint("job_id", "attempt", name=op.f("pk_gang_networks")),
+        sa.UniqueConstraint("subnet", name=op.f("uq_gang_networks_subnet")),
+    )
+    op.create_table(
         "jobs",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -130,17 +140,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["pool_id"], ["node_pools.id"], name=op.f("fk_nodes_pool_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_nodes")),
         sa.UniqueConstraint("pool_id", "name", name=op.f("uq_nodes_pool_id_name")),
-    )
-    op.create_table(
-        "gang_networks",
-        sa.Column("job_id", sa.Text(), nullable=False),
-        sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("pool_id", sa.BigInteger(), nullable=False),
-        sa.Column("subnet", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_gang_networks_job_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["pool_id"], ["node_pools.id"], name=op.f("fk_gang_networks_pool_id")),
-        sa.PrimaryKeyConstraint("job_id", "attempt", name=op.f("pk_gang_networks")),
-        sa.UniqueConstraint("subnet", name=op.f("uq_gang_networks_subnet")),
     )
     op.create_table(
         "image_pulls",
@@ -253,7 +252,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_job_events_job_id"), table_name="job_events")
     op.drop_table("job_events")
     op.drop_table("image_pulls")
-    op.drop_table("gang_networks")
     op.drop_table("nodes")
     op.drop_index(
         "ix_jobs_unfinished",
@@ -263,6 +261,7 @@ def downgrade() -> None:
     op.drop_index("ix_jobs_queue", table_name="jobs", postgresql_where=sa.text("state = 'QUEUED'"))
     op.drop_index("ix_jobs_account_id_created_at", table_name="jobs")
     op.drop_table("jobs")
+    op.drop_table("gang_networks")
     op.drop_index(op.f("ix_api_keys_user_id"), table_name="api_keys")
     op.drop_table("api_keys")
     op.drop_table("users")

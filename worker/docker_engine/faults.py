@@ -51,6 +51,7 @@ _START = re.compile(
     r"|starting container process|No command specified|chdir to cwd|not a directory",
     re.IGNORECASE,
 )
+_INIT = re.compile(r"^\[FATAL tini \(\d+\)\] exec (?P<file>\S+) failed: (?P<why>.*)$")
 _NOISE = re.compile(
     r"OCI runtime create failed: |failed to create (?:shim(?: task)?|task for container): "
     r"|runc create failed: |container_linux\.go:\d+: |process_linux\.go:\d+: |: unknown$"
@@ -79,6 +80,19 @@ def call_fault(what: str, status: int, text: str) -> EngineError:
     if status == 404:
         return ContainerGone(detail)
     return EngineError(f"{what} failed: {detail}")
+
+
+def last_line_of(line: str) -> str:
+    """A container's last line, in our words where it is the engine's init that speaks.
+
+    With an init as PID 1 a command that does not exist is found out inside the container: its start succeeds.
+    """
+    match = _INIT.search(line)
+    if match is None:
+        return line
+    if match["why"].startswith("No such file"):
+        return f"the image has no {match['file']}"
+    return f"{match['file']} cannot be executed: {match['why']}"
 
 
 def _command_sentence(detail: str) -> str:

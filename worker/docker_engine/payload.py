@@ -19,8 +19,8 @@ CAPABILITIES = (
     "SETUID",
 )
 #: Blocking, on the node's disk: a slow reader never slows the job, and the newest 250 MB outlive a
-#: supervisor that is away.
-LOG_CONFIG = {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "5"}}
+#: supervisor that is away. Not json-file, which replaces every byte that is not UTF-8.
+LOG_CONFIG = {"Type": "local", "Config": {"max-size": "50m", "max-file": "5", "compress": "false"}}
 
 
 def container_payload(spec: ContainerSpec) -> dict[str, Any]:

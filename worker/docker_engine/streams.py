@@ -23,7 +23,7 @@ from aiodocker.exceptions import DockerError
 from core.errors import EngineError, NodeUnreachable
 from worker.docker_engine.facts import observation, split_time
 from worker.docker_engine.faults import call_fault, pull_fault
-from worker.engine import LABEL_INSTALLATION, LABEL_JOB, LABEL_NETWORK, Observation, RankKey
+from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
 
 _FRAME_HEADER = 8  # stream, three zero bytes, length as u32 big-endian (Engine API, "Attach to a container")
 _NANOSECONDS = 1_000_000_000
@@ -110,12 +110,12 @@ class DockerStreams:
                 listed.append(ListedContainer(key, row["Id"], row["State"], created_at, row["Labels"]))
         return listed
 
-    async def list_gang_networks(self) -> list[tuple[str, str]]:
-        """(name, job) of every gang network of this installation."""
+    async def list_gang_networks(self) -> list[str]:
+        """The names of this installation's gang networks."""
         params = {"filters": self._filters(f"{LABEL_NETWORK}=gang")}
         async with self._call("list", "networks", params=params) as response:
             rows = orjson.loads(await response.read())
-        return [(row["Name"], row["Labels"].get(LABEL_JOB, "")) for row in rows]
+        return [row["Name"] for row in rows]
 
     async def events(self) -> AsyncIterator[ContainerEvent]:
         """What happens to this installation's containers from now on; ends when the engine goes away.

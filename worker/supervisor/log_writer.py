@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from core.errors import Superseded
 from core.log_records import LogRecord
 from core.logs import ChunkToStore, ResumePoint, append_chunks
 from worker.docker_engine.streams import LogFrame
@@ -126,10 +127,10 @@ class LogWriter:
     async def _append(self, chunks: list[ChunkToStore]) -> None:
         try:
             await self._scope.verb(append_chunks, self._scope.database, chunks)
-        except Exception:
-            # One bad chunk (its job's row is gone) must not take the others with it.
+        except Superseded:
+            # A chunk whose job is gone must not take the others with it.
             for chunk in chunks:
                 try:
                     await self._scope.verb(append_chunks, self._scope.database, [chunk])
-                except Exception:
-                    log.exception("chunk_dropped", job=chunk.job_id, rank=chunk.rank, seq=chunk.seq)
+                except Superseded:
+                    log.warning("chunk_dropped", job=chunk.job_id, rank=chunk.rank, seq=chunk.seq)

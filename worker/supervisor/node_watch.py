@@ -12,7 +12,7 @@ import structlog
 from core import wakeups
 from core.errors import EngineError, NodeUnreachable, Unavailable
 from core.images import WAKE_CHANNEL
-from core.jobs.ending import free_subnet, networks_to_remove, watched_rank, watched_ranks
+from core.jobs.ending import free_subnet, held_networks, networks_to_remove, watched_rank, watched_ranks
 from core.jobs.stopping import release
 from core.nodes import record_answer, record_silence
 from worker.docker_engine.streams import ContainerEvent, ListedContainer
@@ -170,3 +170,10 @@ class NodeWatch:
             for job_id, attempt in await scope.verb(networks_to_remove, scope.database):
                 await scope.engine.remove_network(gang_network_name(job_id, attempt))
                 await scope.verb(free_subnet, scope.database, job_id, attempt)
+            # A network without a row is one whose removal was not seen through. Listed before rows are
+            # read: a row is there before its network is.
+            listed = await scope.engine.list_gang_networks()
+            held = await scope.verb(held_networks, scope.database) if listed else set()
+            for name in set(listed) - {gang_network_name(*key) for key in held}:
+                log.warning("stray_network_removed", network=name)
+                await scope.engine.remove_network(name)

@@ -16,6 +16,7 @@ from core.errors import ContainerGone, EngineError, NodeUnreachable, Superseded
 from core.jobs.ending import RankExit, record_exit, record_lost
 from core.jobs.stopping import release
 from core.logs import ResumePoint, read_page, resume_point
+from worker.docker_engine.faults import last_line_of
 from worker.engine import Observation, RankKey
 from worker.executors.notebook import EXECUTED_NOTEBOOK
 from worker.supervisor.log_writer import HIGH_WATER_BYTES, LogWriter, RankBuffer
@@ -173,7 +174,7 @@ class RankWatch:
                 from_head=False,
             )
             line = page.entries[0].record.data if page.entries else b""
-        return line.decode("utf-8", "replace").strip()
+        return last_line_of(line.decode("utf-8", "replace").strip())
 
     async def _record_vanished(self) -> None:
         log.warning("container_vanished", job=self.key.job_id, rank=self.key.rank)

@@ -1,0 +1,12 @@
+"""Batch jobs over HTTP: the resource's router. Schemas in and out, rules and routes are beside it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.batch_jobs import log_routes, routes
+
+router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["batch jobs"])
+# `batchJobs/{job_id}` matches `batchJobs/x:getLogs` too, so the longer paths come first.
+router.include_router(log_routes.router)
+router.include_router(routes.router)

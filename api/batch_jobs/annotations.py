@@ -1,0 +1,46 @@
+"""Rules of annotations: the syntax of Kubernetes, and one reserved prefix. Pure.
+
+A key is `[prefix/]name`: the prefix a DNS subdomain (RFC 1123), the name of `[A-Za-z0-9._-]` beginning and
+ending alphanumeric. As in Kubernetes, a prefix is compared without regard to case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from api.wire.proto_json import key_path
+from core.errors import FieldViolation
+
+RESERVED_PREFIX = "fireworks.ai"
+MAX_TOTAL_BYTES = 256 << 10
+_MAX_PREFIX = 253
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
+
+def annotation_violations(annotations: Mapping[str, str]) -> Iterator[FieldViolation]:
+    """Every key that is not one, and the size of them all."""
+    total = 0
+    for key, value in annotations.items():
+        total += len(key.encode()) + len(value.encode())
+        fault = _key_fault(key)
+        if fault:
+            yield FieldViolation(key_path("annotations", key), fault)
+    if total > MAX_TOTAL_BYTES:
+        yield FieldViolation("annotations", f"all keys and values must be of at most {MAX_TOTAL_BYTES:,} bytes")
+
+
+def _key_fault(key: str) -> str:
+    prefix, slash, name = key.rpartition("/")
+    if slash and not _is_subdomain(prefix.lower()):
+        return f"the part before / must be a DNS subdomain of at most {_MAX_PREFIX} characters"
+    if prefix.lower() == RESERVED_PREFIX:
+        return f"the prefix {RESERVED_PREFIX}/ is reserved"
+    if _NAME.fullmatch(name) is None:
+        return "the name must be of at most 63 of A-Z a-z 0-9 . _ -, its first and last a letter or digit"
+    return ""
+
+
+def _is_subdomain(prefix: str) -> bool:
+    return len(prefix) <= _MAX_PREFIX and all(_LABEL.fullmatch(label) for label in prefix.split("."))

@@ -1,0 +1,139 @@
+"""A BatchJob as a request gives it: its fields, their kinds, and the value that the rules look at.
+
+What a field must be beyond its kind is in `rules`; what is stored is `core.spec.JobSpec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from api.wire.proto_json import (
+    ANYTHING,
+    BOOL,
+    DURATION,
+    INT32,
+    JSON_VALUE,
+    STRING,
+    Faults,
+    enum,
+    map_of,
+    message,
+    repeated,
+)
+
+TARGET_TYPES = {"TARGET_TYPE_UNSPECIFIED": 0, "MODULE": 1, "FILENAME": 2}
+
+#: Fields of the reference that name resources which do not exist yet.
+UNSERVED_REFERENCES = ("environmentId", "snapshotId", "role")
+#: Our own extensions (API.md) that are not built yet.
+UNSERVED_EXTENSIONS = (
+    "resources",
+    "timeouts",
+    "retryPolicy",
+    "rankFailurePolicy",
+    "priority",
+    "workingDirectory",
+    "ttlAfterFinished",
+)
+
+OUTPUT_ONLY = frozenset(
+    {"name", "createTime", "startTime", "endTime", "updateTime", "createdBy", "state", "status"}
+    | {"attempt", "reason", "imageDigest"}
+)
+
+PYTHON_EXECUTOR = message({"targetType": enum(TARGET_TYPES), "target": STRING, "args": repeated(STRING)})
+NOTEBOOK_EXECUTOR = message({"notebookFilename": STRING, "parameters": map_of(JSON_VALUE)})
+SHELL_EXECUTOR = message({"command": STRING})
+
+BATCH_JOB = message(
+    {
+        "displayName": STRING,
+        "nodePoolId": STRING,
+        "numRanks": INT32,
+        "imageRef": STRING,
+        "envVars": map_of(STRING),
+        "pythonExecutor": PYTHON_EXECUTOR,
+        "notebookExecutor": NOTEBOOK_EXECUTOR,
+        "shellExecutor": SHELL_EXECUTOR,
+        "annotations": map_of(STRING),
+        "shared": BOOL,
+        "stopGracePeriod": DURATION,
+        **dict.fromkeys(UNSERVED_REFERENCES, STRING),
+        **dict.fromkeys(UNSERVED_EXTENSIONS, ANYTHING),
+    },
+    ignored=OUTPUT_ONLY,
+)
+
+#: For OpenAPI, which cannot see a body that is read by our own code.
+CREATE_OPENAPI = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": dict(BATCH_JOB.schema)}}}
+}
+
+
+@dataclass(frozen=True)
+class PythonExecutorIn:
+    target_type: str
+    target: str
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NotebookExecutorIn:
+    notebook_filename: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ShellExecutorIn:
+    command: str
+
+
+@dataclass(frozen=True)
+class BatchJobCreate:
+    """A request's fields, each of its kind, none judged yet. None means that it was not given."""
+
+    display_name: str = ""
+    node_pool_id: str = ""
+    num_ranks: int | None = None
+    image_ref: str | None = None
+    env_vars: Mapping[str, str] = field(default_factory=dict)
+    python_executor: PythonExecutorIn | None = None
+    notebook_executor: NotebookExecutorIn | None = None
+    shell_executor: ShellExecutorIn | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    shared: bool = False
+    stop_grace_seconds: float | None = None
+    #: wire names of the fields that were set and that this version does not serve
+    unserved: tuple[str, ...] = ()
+
+
+def read_batch_job(body: object, faults: Faults) -> BatchJobCreate:
+    """The request's job. A field that was of the wrong kind is a fault and reads as not given."""
+    given = BATCH_JOB.read(body, "", faults)
+    if not isinstance(given, dict):
+        return BatchJobCreate()
+    python, notebook = given.get("pythonExecutor"), given.get("notebookExecutor")
+    shell = given.get("shellExecutor")
+    return BatchJobCreate(
+        display_name=given.get("displayName", ""),
+        node_pool_id=given.get("nodePoolId", ""),
+        num_ranks=given.get("numRanks"),
+        image_ref=given.get("imageRef"),
+        env_vars=given.get("envVars", {}),
+        python_executor=None
+        if python is None
+        else PythonExecutorIn(
+            python.get("targetType", "TARGET_TYPE_UNSPECIFIED"), python.get("target", ""), python.get("args", ())
+        ),
+        notebook_executor=None
+        if notebook is None
+        else NotebookExecutorIn(notebook.get("notebookFilename", ""), notebook.get("parameters", {})),
+        shell_executor=None if shell is None else ShellExecutorIn(shell.get("command", "")),
+        annotations=given.get("annotations", {}),
+        shared=given.get("shared", False),
+        stop_grace_seconds=given.get("stopGracePeriod"),
+        # Zero values are what a client with a generated class sends for what nobody set.
+        unserved=tuple(name for name in (*UNSERVED_REFERENCES, *UNSERVED_EXTENSIONS) if given.get(name)),
+    )

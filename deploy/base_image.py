@@ -1,0 +1,161 @@
+"""The first image, `longshore/python:3`: pulled, or, where no registry answers, built from Debian packages."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, Queue
+
+import docker
+from docker.errors import APIError, ImageNotFound
+
+from deploy import packages
+from deploy.processes import SetupError, tail
+
+PYTHON_IMAGE = "longshore/python:3"
+_UPSTREAM = ("python", "3.12-slim-bookworm")
+_SILENCE_SECONDS = 20.0
+_SUITE = "bookworm"
+_CONFIG = [
+    "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "ENV LANG=C.UTF-8",
+    'CMD ["python3"]',
+]
+#: What a Debian tree has and a job does not need: 100 of 300 MB.
+_PRUNED = (
+    "var/cache/apt/archives", "var/lib/apt/lists", "var/log", "var/cache/debconf", "var/cache/ldconfig",
+    "usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/lintian", "tmp",
+)  # fmt: skip
+
+
+def has_image(engine: docker.DockerClient, name: str) -> bool:
+    """Whether the engine has the image."""
+    try:
+        engine.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def ensure_python_image(engine: docker.DockerClient) -> str:
+    """Make PYTHON_IMAGE exist on the engine; a phrase that says how."""
+    if has_image(engine, PYTHON_IMAGE):
+        return f"{PYTHON_IMAGE} is there"
+    refusal = _pull(engine)
+    if refusal is None:
+        engine.images.get(":".join(_UPSTREAM)).tag(*PYTHON_IMAGE.split(":"))
+        return f"{PYTHON_IMAGE} pulled as {':'.join(_UPSTREAM)}"
+    build_python_image(engine, refusal)
+    return f"{PYTHON_IMAGE} built from Debian packages (no registry: {refusal})"
+
+
+def build_python_image(engine: docker.DockerClient, why: str) -> None:
+    """Install Debian with Python into a folder and import that. Raises SetupError where that cannot be done."""
+    if not packages.can_install():
+        raise SetupError(
+            f"the image {':'.join(_UPSTREAM)} cannot be pulled ({why}), and building one needs root on Debian; "
+            f"load an image with Python yourself and tag it {PYTHON_IMAGE}"
+        )
+    packages.install("debootstrap")
+    with tempfile.TemporaryDirectory(prefix="longshore-root-") as folder:
+        root = Path(folder) / "root"
+        _debootstrap(root, Path(folder) / "debootstrap.log")
+        _prune(root)
+        import_tree(engine, root, PYTHON_IMAGE)
+
+
+def import_tree(engine: docker.DockerClient, root: Path, name: str) -> None:
+    """Make a file tree an image."""
+    repository, _, tag = name.rpartition(":")
+    with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar:
+        assert tar.stdout is not None
+        answer = engine.api.import_image_from_stream(
+            iter(lambda: tar.stdout.read(1 << 20), b""),  # type: ignore[union-attr]
+            repository=repository,
+            tag=tag,
+            changes=_CONFIG,
+        )
+    if tar.returncode != 0 or '"error"' in str(answer):
+        raise SetupError(f"the engine did not import {name}: {answer}; see that its disk is not full (`df -h`)")
+
+
+def _pull(engine: docker.DockerClient) -> str | None:
+    """Pull the upstream image; why not, when no registry answers or it falls silent."""
+    progress: Queue[dict[str, str] | None] = Queue()
+
+    def follow() -> None:
+        # In a thread, since the SDK waits without end for the first byte of a pull.
+        try:
+            for line in _pull_progress(engine):
+                progress.put(line)
+        except (APIError, OSError) as error:
+            progress.put({"error": str(error)})
+        progress.put(None)
+
+    threading.Thread(target=follow, daemon=True).start()
+    while True:
+        try:
+            line = progress.get(timeout=_SILENCE_SECONDS)
+        except Empty:
+            return f"no progress in {_SILENCE_SECONDS:.0f} s"
+        if line is None:
+            return None
+        if "error" in line:
+            return line["error"].splitlines()[0][-100:]
+
+
+def _pull_progress(engine: docker.DockerClient) -> Iterator[dict[str, str]]:
+    name, tag = _UPSTREAM
+    yield from engine.api.pull(name, tag=tag, stream=True, decode=True)
+
+
+def _debootstrap(root: Path, log: Path) -> None:
+    # No mirror is named: debootstrap has its own, and the host's apt configuration is what reaches it.
+    command = [
+        "debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", _SUITE, str(root),
+    ]  # fmt: skip
+    mirror = host_mirror()
+    with log.open("wb") as file:
+        ended = subprocess.run(
+            [*command, mirror] if mirror else command, stdout=file, stderr=subprocess.STDOUT, check=False
+        )
+    if ended.returncode != 0:
+        details = root / "debootstrap/debootstrap.log"
+        raise SetupError(
+            f"debootstrap failed; put that right and run deploy/up again: {tail(details, 3) or tail(log, 3)}"
+        )
+    python = root / "usr/local/bin/python"
+    if not python.is_symlink():
+        python.symlink_to("/usr/bin/python3")
+
+
+def host_mirror() -> str | None:
+    """The mirror that this Debian host itself installs from, read from its apt configuration."""
+    if shutil.which("apt-get") is None:
+        return None
+    said = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(CODENAME) $(REPO_URI)"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    for line in said.stdout.splitlines():
+        origin, _, rest = line.partition(" ")
+        codename, _, mirror = rest.partition(" ")
+        if origin == "Debian" and codename == _SUITE:
+            return mirror
+    return None
+
+
+def _prune(root: Path) -> None:
+    for name in _PRUNED:
+        folder = root / name
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    # apt looks for this folder and does not make it.
+    (root / "var/cache/apt/archives/partial").mkdir(parents=True, exist_ok=True)

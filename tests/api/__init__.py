@@ -1,0 +1,1 @@
+"""The wire contract over real sockets, Postgres and Valkey; and the pure parts of it by themselves."""

@@ -1,0 +1,129 @@
+"""A served API with two accounts. Requests go over a real socket; nothing of ours is replaced."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import uvicorn
+from sqlalchemy import func, select, update
+
+from api.app import create_app
+from core.accounts import ensure_first_account
+from core.database import Database
+from core.models import Job, User
+from core.nodes import ensure_pool
+from core.settings import Settings
+
+ACCOUNT, OTHER_ACCOUNT = "acme", "globex"
+IMAGE = "registry.example:5000/team/tool:1.2"
+
+
+@dataclass(frozen=True)
+class Served:
+    """The address of a running API, and a key for everyone who may ask."""
+
+    url: str
+    admin_key: str
+    user_key: str
+    stranger_key: str
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """The base URL of an API that runs until the block is left."""
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), access_log=False, log_config=None))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < deadline
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def settings(database_url: str, broker_url: str) -> Settings:
+    return Settings(database_url=database_url, broker_url=broker_url, max_ranks=100)
+
+
+@pytest.fixture(scope="module")
+def served(settings: Settings, database: Database) -> Iterator[Served]:
+    keys = [
+        _user(database, ACCOUNT, "admin@acme.example", "admin"),
+        _user(database, ACCOUNT, "user@acme.example", "user"),
+        _user(database, OTHER_ACCOUNT, "admin@globex.example", "admin"),
+    ]
+    ensure_pool(database, account=ACCOUNT)
+    ensure_pool(database, account=ACCOUNT, pool="imaged", default_image=IMAGE)
+    ensure_pool(database, account=OTHER_ACCOUNT)
+    with serving(settings) as url:
+        yield Served(url, *keys)
+
+
+@pytest.fixture(scope="module")
+def admin(served: Served) -> Iterator[httpx.Client]:
+    with _client(served.url, served.admin_key) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def user(served: Served) -> Iterator[httpx.Client]:
+    with _client(served.url, served.user_key) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def stranger(served: Served) -> Iterator[httpx.Client]:
+    """Someone of another account, who asks for the first one's resources."""
+    with _client(served.url, served.stranger_key) as client:
+        yield client
+
+
+@pytest.fixture
+def create(admin: httpx.Client) -> Callable[..., str]:
+    """Makes a job, by default the admin's; its id."""
+
+    def make(client: httpx.Client = admin, **fields: object) -> str:
+        body = {"nodePoolId": "default", "imageRef": IMAGE, **fields}
+        answer = client.post("/batchJobs", json=body)
+        assert answer.status_code == 200, answer.text
+        name: str = answer.json()["name"]
+        return name.rpartition("/")[2]
+
+    return make
+
+
+@pytest.fixture
+def count_jobs(database: Database) -> Callable[[], int]:
+    def count() -> int:
+        with database.transaction() as connection:
+            return connection.execute(select(func.count()).select_from(Job)).scalar_one()
+
+    return count
+
+
+def _client(url: str, key: str) -> httpx.Client:
+    return httpx.Client(
+        base_url=f"{url}/v1/accounts/{ACCOUNT}", headers={"Authorization": f"Bearer {key}"}, timeout=30
+    )
+
+
+def _user(database: Database, account: str, email: str, role: str) -> str:
+    key = ensure_first_account(database, account=account, user_email=email, key_file_has_key=False)
+    assert key is not None
+    with database.transaction() as connection:
+        connection.execute(update(User).where(User.email == email).values(role=role))
+    return key

@@ -1,0 +1,205 @@
+"""The table of bad input: each is refused, naming the field, and nothing is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import IMAGE
+
+VALID: dict[str, Any] = {"nodePoolId": "default", "imageRef": IMAGE}
+PYTHON = {"targetType": "MODULE", "target": "train"}
+
+#: name → (what differs from a valid request, the fields that must be named)
+FIELDS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "two executors": (
+        {"pythonExecutor": PYTHON, "shellExecutor": {"command": "true"}},
+        {"pythonExecutor", "shellExecutor"},
+    ),
+    "no image": ({"imageRef": None}, {"imageRef"}),
+    "no ranks": ({"numRanks": 0}, {"numRanks"}),
+    "negative ranks": ({"numRanks": -1}, {"numRanks"}),
+    "a rank and a half": ({"numRanks": 1.5}, {"numRanks"}),
+    "ranks as a string": ({"numRanks": "2"}, {"numRanks"}),
+    "ranks as a truth": ({"numRanks": True}, {"numRanks"}),
+    "a thousand million ranks": ({"numRanks": 10**9}, {"numRanks"}),
+    "ranks past 32 bits": ({"numRanks": 10**30}, {"numRanks"}),
+    "empty image": ({"imageRef": ""}, {"imageRef"}),
+    "blank image": ({"imageRef": "  "}, {"imageRef"}),
+    "image of 4 KB": ({"imageRef": "a" * 4096}, {"imageRef"}),
+    "image in upper case": ({"imageRef": "Team/Tool"}, {"imageRef"}),
+    "image with a space": ({"imageRef": "team/tool :1"}, {"imageRef"}),
+    "image with shell syntax": ({"imageRef": "tool;reboot"}, {"imageRef"}),
+    "image with a substitution": ({"imageRef": "$(reboot)"}, {"imageRef"}),
+    "image with dots": ({"imageRef": "../tool"}, {"imageRef"}),
+    "image of a wrong kind": ({"imageRef": ["a"]}, {"imageRef"}),
+    "variable without a name": ({"envVars": {"": "x"}}, {'envVars[""]'}),
+    "variable with =": ({"envVars": {"A=B": "x"}}, {'envVars["A=B"]'}),
+    "variable with NUL": ({"envVars": {"A": "x\0"}}, {'envVars["A"]'}),
+    "variable named with NUL": ({"envVars": {"A\0": "x"}}, {'envVars["A\\u0000"]'}),
+    "variable named RANK": ({"envVars": {"RANK": "0"}}, {'envVars["RANK"]'}),
+    "variable of ours": ({"envVars": {"LONGSHORE_X": "0"}}, {'envVars["LONGSHORE_X"]'}),
+    "variable of a wrong kind": ({"envVars": {"A": 1}}, {'envVars["A"]'}),
+    "variable that is null": ({"envVars": {"A": None}}, {'envVars["A"]'}),
+    "variable too long": ({"envVars": {"A": "x" * 131_070}}, {'envVars["A"]'}),
+    "variables as a list": ({"envVars": ["A=1"]}, {"envVars"}),
+    "display name of 64": ({"displayName": "x" * 64}, {"displayName"}),
+    "display name with NUL": ({"displayName": "a\0b"}, {"displayName"}),
+    "annotation with a bad key": ({"annotations": {"-a": "x"}}, {'annotations["-a"]'}),
+    "annotation with two slashes": ({"annotations": {"a/b/c": "x"}}, {'annotations["a/b/c"]'}),
+    "annotation of the reference": ({"annotations": {"fireworks.ai/a": ""}}, {'annotations["fireworks.ai/a"]'}),
+    "annotations too large": ({"annotations": {"a": "x" * (256 << 10)}}, {"annotations"}),
+    "unknown field": ({"imageReff": "x"}, {"imageReff"}),
+    "unknown field below": ({"pythonExecutor": {**PYTHON, "tragetType": 1}}, {"pythonExecutor.tragetType"}),
+    "both spellings": ({"displayName": "a", "display_name": "a"}, {"displayName"}),
+    "target type not given": ({"pythonExecutor": {"target": "a"}}, {"pythonExecutor.targetType"}),
+    "target type unspecified": (
+        {"pythonExecutor": {"target": "a", "targetType": 0}},
+        {"pythonExecutor.targetType"},
+    ),
+    "target type unknown": ({"pythonExecutor": {**PYTHON, "targetType": "EGG"}}, {"pythonExecutor.targetType"}),
+    "target not given": ({"pythonExecutor": {"targetType": "FILENAME"}}, {"pythonExecutor.target"}),
+    "module with a dash": ({"pythonExecutor": {**PYTHON, "target": "a-b"}}, {"pythonExecutor.target"}),
+    "argument of a wrong kind": ({"pythonExecutor": {**PYTHON, "args": [1]}}, {"pythonExecutor.args[0]"}),
+    "argument too long": (
+        {"pythonExecutor": {**PYTHON, "args": ["x" * 131_072]}},
+        {"pythonExecutor.args[0]"},
+    ),
+    "notebook not given": ({"notebookExecutor": {}}, {"notebookExecutor.notebookFilename"}),
+    "command not given": ({"shellExecutor": {"command": ""}}, {"shellExecutor.command"}),
+    "command too long": ({"shellExecutor": {"command": "x" * 131_072}}, {"shellExecutor.command"}),
+    "executor of a wrong kind": ({"shellExecutor": "true"}, {"shellExecutor"}),
+    "shared as a string": ({"shared": "true"}, {"shared"}),
+    "grace past an hour": ({"stopGracePeriod": "3600.5s"}, {"stopGracePeriod"}),
+    "grace as a number": ({"stopGracePeriod": 5}, {"stopGracePeriod"}),
+    "no pool": ({"nodePoolId": None}, {"nodePoolId"}),
+    "empty pool": ({"nodePoolId": ""}, {"nodePoolId"}),
+    "unknown pool": ({"nodePoolId": "nowhere"}, {"nodePoolId"}),
+    "several at once": (
+        {"numRanks": 0, "imageRef": "A B", "shared": 1, "nodePoolId": None},
+        {"numRanks", "imageRef", "shared", "nodePoolId"},
+    ),
+}
+
+JSON_TYPE = {"Content-Type": "application/json"}
+DEEP = b'{"a":' * 10_000 + b"1" + b"}" * 10_000
+#: name → (raw body, headers, the field that must be named)
+BODIES: dict[str, tuple[bytes, dict[str, str], str]] = {
+    "nothing": (b"", JSON_TYPE, "body"),
+    "not JSON": (b"{nodePoolId: default}", JSON_TYPE, "body"),
+    "cut short": (json.dumps(VALID).encode()[:-1], JSON_TYPE, "body"),
+    "a list": (b"[]", JSON_TYPE, "body"),
+    "a string": (b'"x"', JSON_TYPE, "body"),
+    "over 1 MiB": (json.dumps({**VALID, "displayName": "x" * (1 << 20)}).encode(), JSON_TYPE, "body"),
+    "deep objects": (DEEP, JSON_TYPE, "body"),
+    "deep lists": (b"[" * 10_000, JSON_TYPE, "body"),
+    "NaN": (b'{"nodePoolId": "default", "numRanks": NaN}', JSON_TYPE, "body"),
+    "Infinity": (b'{"nodePoolId": "default", "numRanks": -Infinity}', JSON_TYPE, "body"),
+    "a number out of range": (b'{"numRanks": 1e999}', JSON_TYPE, "body"),
+    "a name twice": (b'{"shared": true, "shared": false}', JSON_TYPE, "shared"),
+    "not UTF-8": (b'{"displayName": "\xff"}', JSON_TYPE, "body"),
+    "half a surrogate pair": (b'{"displayName": "\\ud800"}', JSON_TYPE, "displayName"),
+    "a form": (b"nodePoolId=default", {"Content-Type": "application/x-www-form-urlencoded"}, "Content-Type"),
+    "text": (json.dumps(VALID).encode(), {"Content-Type": "text/plain"}, "Content-Type"),
+    "no type": (json.dumps(VALID).encode(), {}, "Content-Type"),
+    "another charset": (
+        json.dumps(VALID).encode(),
+        {"Content-Type": "application/json; charset=utf-16"},
+        "Content-Type",
+    ),
+    "gzip": (b"\x1f\x8b", {**JSON_TYPE, "Content-Encoding": "gzip"}, "Content-Encoding"),
+}
+
+
+def named_fields(answer: httpx.Response, code: int = 3) -> set[str]:
+    """The fields that an error names; the body must be the one error body."""
+    body = answer.json()
+    assert set(body) == {"code", "message", "details"} and body["code"] == code, body
+    return {violation["field"] for detail in body["details"] for violation in detail.get("fieldViolations", [])}
+
+
+def _cases() -> list[Any]:
+    cases = []
+    for name, (changes, named) in FIELDS.items():
+        fields = {key: value for key, value in {**VALID, **changes}.items() if value is not None}
+        cases.append(pytest.param(json.dumps(fields).encode(), JSON_TYPE, named, id=name.replace(" ", "-")))
+    for name, (body, headers, field) in BODIES.items():
+        cases.append(pytest.param(body, headers, {field}, id=f"body-{name.replace(' ', '-')}"))
+    return cases
+
+
+@pytest.mark.parametrize(("body", "headers", "named"), _cases())
+def test_create_with_bad_input_is_refused_naming_the_field_and_stores_nothing(
+    admin: httpx.Client, count_jobs: Callable[[], int], body: bytes, headers: dict[str, str], named: set[str]
+) -> None:
+    before = count_jobs()
+    answer = admin.post("/batchJobs", content=body, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert named_fields(answer) == named
+    assert count_jobs() == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("environmentId", "env"),
+        ("snapshotId", "snap"),
+        ("role", "r"),
+        ("resources", {"cpu": 1}),
+        ("timeouts", {"run": "5s"}),
+        ("retryPolicy", {"maxAttempts": 2}),
+        ("rankFailurePolicy", "IGNORE"),
+        ("priority", 1),
+        ("workingDirectory", "/"),
+        ("ttlAfterFinished", "5s"),
+    ],
+)
+def test_create_with_an_unserved_field_answers_501_naming_it_and_stores_nothing(
+    admin: httpx.Client, count_jobs: Callable[[], int], field: str, value: object
+) -> None:
+    before = count_jobs()
+    answer = admin.post("/batchJobs", json={**VALID, field: value})
+    assert answer.status_code == 501
+    assert answer.json()["code"] == 12 and field in answer.json()["message"]
+    assert count_jobs() == before
+
+
+@pytest.mark.parametrize(
+    ("params", "headers", "name"),
+    [
+        ({"batchJobId": "mine"}, {}, "batchJobId"),
+        ({"validateOnly": "true"}, {}, "validateOnly"),
+        ({}, {"Idempotency-Key": "k"}, "Idempotency-Key"),
+    ],
+)
+def test_create_with_an_unserved_option_answers_501_naming_it_and_stores_nothing(
+    admin: httpx.Client,
+    count_jobs: Callable[[], int],
+    params: dict[str, str],
+    headers: dict[str, str],
+    name: str,
+) -> None:
+    before = count_jobs()
+    answer = admin.post("/batchJobs", json=VALID, params=params, headers=headers)
+    assert answer.status_code == 501 and name in answer.json()["message"]
+    assert count_jobs() == before
+
+
+def test_create_with_an_unknown_field_suggests_the_nearest(admin: httpx.Client) -> None:
+    body = {**VALID, "pythonExecutor": {**PYTHON, "tragetType": "MODULE"}}
+    message = admin.post("/batchJobs", json=body).json()["message"]
+    assert "pythonExecutor.tragetType" in message and "did you mean targetType?" in message
+
+
+def test_create_with_an_endless_chunked_body_is_refused(
+    admin: httpx.Client, count_jobs: Callable[[], int]
+) -> None:
+    before = count_jobs()
+    pieces = (b" " * 65_536 for _ in range(64))
+    answer = admin.post("/batchJobs", content=pieces, headers=JSON_TYPE)
+    assert answer.status_code == 400 and named_fields(answer) == {"body"}
+    assert count_jobs() == before

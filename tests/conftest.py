@@ -1,0 +1,35 @@
+"""Fixtures that more than one room uses. Servers are real and start once; each user gets its own database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from core.database import Database
+from tests.lab.servers import Servers
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    started = Servers()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def broker_url(servers: Servers) -> str:
+    return servers.new_broker()
+
+
+@pytest.fixture(scope="module")
+def database_url(servers: Servers) -> str:
+    """A migrated database that no other test module sees."""
+    return servers.new_database()
+
+
+@pytest.fixture(scope="module")
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url)
+    yield opened
+    opened.close()

@@ -1,0 +1,1 @@
+"""Core on a real Postgres."""

@@ -1,0 +1,1 @@
+"""Processes killed, the broker emptied: what must hold all the same."""

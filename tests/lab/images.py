@@ -1,0 +1,74 @@
+"""Images that tests run, made on the spot: nothing is pulled from outside."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tarfile
+from typing import Any
+
+import docker
+
+from tests.lab.platform import ENGINE
+
+BUSYBOX = "longshore-test/busybox:1"
+#: A file system with one program and nothing else: no shell, no Python.
+BARE = "longshore-test/bare:1"
+PYTHON = "longshore/python:3"
+NOTEBOOK = "longshore/notebook:3"
+#: The notebook image with the notebooks and modules that tests run, under /work.
+WORK = "longshore-test/work:1"
+
+
+def ensure_busybox() -> None:
+    """BUSYBOX and BARE on the engine, from Debian's static busybox."""
+    program = shutil.which("busybox")
+    assert program, "busybox-static is not installed: tests/run installs it"
+    engine: Any = docker.DockerClient(base_url=ENGINE)
+    try:
+        if not engine.images.list(BUSYBOX):
+            listing = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
+            tree = _tree(program, listing.stdout.split())
+            engine.api.import_image_from_data(tree, repository=BUSYBOX[:-2], tag="1")
+        if not engine.images.list(BARE):
+            engine.api.import_image_from_data(_tree(program, []), repository=BARE[:-2], tag="1")
+    finally:
+        engine.close()
+
+
+def ensure_work(files: dict[str, str]) -> str:
+    """WORK on the engine: the notebook image with `files` under /work. Rebuilt from the cache each time."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        _add(tar, "Dockerfile", f"FROM {NOTEBOOK}\nCOPY work /work\nWORKDIR /work\n".encode())
+        for name, text in sorted(files.items()):
+            _add(tar, f"work/{name}", text.encode())
+    context.seek(0)
+    engine: Any = docker.DockerClient(base_url=ENGINE)
+    try:
+        engine.images.build(fileobj=context, custom_context=True, tag=WORK, rm=True, forcerm=True)
+    finally:
+        engine.close()
+    return WORK
+
+
+def _tree(program: str, applets: list[str]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(program, "bin/busybox")
+        for applet in applets:
+            if applet != "busybox":
+                link = tarfile.TarInfo(f"bin/{applet}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(link)
+        tmp = tarfile.TarInfo("tmp")
+        tmp.type, tmp.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(tmp)
+    return packed.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), 0o644
+    tar.addfile(entry, io.BytesIO(data))

@@ -1,0 +1,176 @@
+"""A whole Longshore for tests: its own database, installation mark, address range and four processes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+import psycopg
+
+from core.accounts import ensure_first_account
+from core.database import Database
+from core.nodes import ensure_node, ensure_pool
+from tests.lab.api_client import ApiClient
+from tests.lab.servers import Servers
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = {
+    "api": ("-m", "api"),
+    "worker": ("-m", "worker", "run"),
+    "supervisor": ("-m", "worker", "supervise"),
+    "beat": ("-m", "worker", "beat"),
+}
+ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+
+
+class Platform:
+    """Four real processes on one engine. `kill` and `start` are for fault tests."""
+
+    def __init__(
+        self, servers: Servers, folder: Path, *, second_octet: int, slots: int = 8, **settings: Any
+    ) -> None:
+        self.servers = servers
+        self.folder = folder
+        self.installation = f"test-{secrets.token_hex(4)}"
+        self.database_url = servers.new_database()
+        self.broker_url = servers.new_broker()
+        self.database = Database(self.database_url)
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        # docker-py's own client: tests look at the engine past the platform.
+        self.engine: Any = docker.DockerClient(base_url=ENGINE)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "LONGSHORE_DATABASE_URL": self.database_url,
+            "LONGSHORE_BROKER_URL": self.broker_url,
+            "LONGSHORE_API_PORT": str(self.port),
+            "LONGSHORE_INSTALLATION": self.installation,
+            "LONGSHORE_WORKER_GROUP": self.installation,
+            "LONGSHORE_NETWORK_RANGE": f"10.{second_octet}.0.0/17",
+            "LONGSHORE_SOLO_NETWORK": f"10.{second_octet}.128.0/20",
+            **{f"LONGSHORE_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.client = self.new_account("acme", "ann@acme.test")
+        ensure_pool(self.database, account="acme")
+        ensure_node(
+            self.database,
+            account="acme",
+            endpoint=ENGINE,
+            worker_group=self.installation,
+            cpu_count=slots // 2,
+            memory_bytes=8 << 30,
+        )
+        for name in COMMANDS:
+            self.start(name)
+        wait_until(self._ready, 30, "the API answers")
+
+    def new_account(self, account: str, email: str) -> ApiClient:
+        """A client with a fresh key."""
+        key = ensure_first_account(self.database, account=account, user_email=email, key_file_has_key=False)
+        assert key is not None
+        return ApiClient(self.url, account, key)
+
+    def start(self, name: str) -> None:
+        """Start one of the processes; its output goes to a file of the folder."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, *COMMANDS[name]],
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one of the processes, and see it gone."""
+        process = self._processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+    def containers(self) -> list[Any]:
+        """Every container of this platform, running or not."""
+        label = f"longshore.installation={self.installation}"
+        return list(self.engine.containers.list(all=True, ignore_removed=True, filters={"label": label}))
+
+    def gang_networks(self) -> list[Any]:
+        """Every gang network of this platform."""
+        labels = [f"longshore.installation={self.installation}", "longshore.network=gang"]
+        return list(self.engine.networks.list(filters={"label": labels}))
+
+    def slots_in_use(self) -> int:
+        """Ranks that hold a slot."""
+        return int(
+            self.query("SELECT count(*) FROM ranks WHERE node_id IS NOT NULL AND released_at IS NULL")[0][0]
+        )
+
+    def query(self, statement: Any) -> list[Any]:
+        """Rows of a statement, straight from the database."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            return connection.execute(statement).fetchall()
+
+    def wait_at_rest(self, seconds: float = 30) -> None:
+        """Return when no container, gang network or slot is in use."""
+        wait_until(
+            lambda: not self.containers() and not self.gang_networks() and self.slots_in_use() == 0,
+            seconds,
+            "no container, network or slot is in use",
+        )
+
+    def log(self, name: str) -> str:
+        """What a process has printed."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """End what this platform started: processes, containers, networks, connections."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(5)
+        for container in self.containers():
+            container.remove(force=True, v=True)
+        label = f"longshore.installation={self.installation}"
+        for network in self.engine.networks.list(filters={"label": label}):
+            network.remove()
+        self.client.close()
+        self.engine.close()
+        self.database.close()
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Ask again and again until `condition` holds; fails, saying `what` was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

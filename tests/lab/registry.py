@@ -1,0 +1,116 @@
+"""A real image registry with Basic authentication on a free port of 127.0.0.1, from Debian's package."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+
+from tests.lab.platform import ENGINE, free_port, wait_until
+
+
+class Registry:
+    """`user` may pull and push; `config` is a docker configuration file with its credentials."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="longshore-registry-")
+        folder = Path(self._folder.name)
+        self.user, self.password = "puller", secrets.token_urlsafe(12)
+        hashed = subprocess.run(
+            ["htpasswd", "-nbB", self.user, self.password], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        (folder / "htpasswd").write_text(hashed + "\n")
+        self.host = f"127.0.0.1:{free_port()}"
+        settings = {
+            "version": 0.1,
+            "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
+            "http": {"addr": self.host},
+            "auth": {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}},
+        }
+        (folder / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
+        program = shutil.which("docker-registry")
+        assert program, "docker-registry is not installed: tests/run installs it"
+        with (folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [program, "serve", str(folder / "config.yml")], stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(self._answers, 20, "the registry answers")
+        self.config = folder / "docker-config.json"
+        token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        self.config.write_text(json.dumps({"auths": {self.host: {"auth": token}}}))
+
+    def push(self, image: str, name: str) -> str:
+        """Push a local image under a name; the reference by which it is pulled. The local tag is removed."""
+        engine: Any = docker.DockerClient(base_url=ENGINE)
+        reference = f"{self.host}/{name}"
+        engine.images.get(image).tag(reference)
+        answer = engine.api.push(
+            reference, auth_config={"username": self.user, "password": self.password}, stream=True, decode=True
+        )
+        errors = [line["error"] for line in answer if "error" in line]
+        assert not errors, errors
+        self.forget(reference)
+        engine.close()
+        return reference
+
+    def forget(self, reference: str) -> None:
+        """Remove a reference, and what only it keeps, from the engine."""
+        engine: Any = docker.DockerClient(base_url=ENGINE)
+        try:
+            engine.images.remove(reference, force=True)
+        except docker.errors.ImageNotFound:
+            pass
+        finally:
+            engine.close()
+
+    def publish_foreign(self, name: str) -> str:
+        """Make a manifest list that has no entry for this machine's platform; its reference."""
+        repository, _, tag = name.partition(":")
+        source = self.push("longshore-test/busybox:1", f"{repository}:native")
+        auth = (self.user, self.password)
+        url = f"http://{self.host}/v2/{repository}/manifests"
+        kind = "application/vnd.docker.distribution.manifest.v2+json"
+        native = httpx.get(f"{url}/native", auth=auth, headers={"Accept": kind})
+        native.raise_for_status()
+        list_kind = "application/vnd.docker.distribution.manifest.list.v2+json"
+        listing = {
+            "schemaVersion": 2,
+            "mediaType": list_kind,
+            "manifests": [
+                {
+                    "mediaType": kind,
+                    "size": len(native.content),
+                    "digest": native.headers["Docker-Content-Digest"],
+                    "platform": {"architecture": "s390x", "os": "linux"},
+                }
+            ],
+        }
+        put = httpx.put(
+            f"{url}/{tag}",
+            auth=auth,
+            content=json.dumps(listing),
+            headers={"Content-Type": list_kind},
+        )
+        put.raise_for_status()
+        return source.replace(":native", f":{tag}")
+
+    def stop(self) -> None:
+        """End the registry and remove its data."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(10)
+        self._folder.cleanup()
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"http://{self.host}/v2/", timeout=2).status_code == 401
+        except httpx.TransportError:
+            return False

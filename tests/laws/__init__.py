@@ -1,0 +1,1 @@
+"""Laws of the design that only a machine keeps."""

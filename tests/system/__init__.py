@@ -1,0 +1,1 @@
+"""HTTP → worker → container → logs, on a real engine."""

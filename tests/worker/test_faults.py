@@ -1,0 +1,59 @@
+"""What engines say, and what we make of it. The sentences are those that engines were seen to answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import (
+    CommandNotStarted,
+    ContainerGone,
+    EngineError,
+    ImageNotFound,
+    ImagePlatformMismatch,
+    RegistryDenied,
+    RegistryUnreachable,
+)
+from worker.docker_engine.faults import call_fault, pull_fault
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ('Head "http://r:5000/v2/x/manifests/1": no basic auth credentials', RegistryDenied),
+        ("unauthorized: authentication required", RegistryDenied),
+        ("pull access denied for x, repository does not exist or may require 'docker login'", RegistryDenied),
+        ("manifest for r:5000/x:1 not found: manifest unknown: manifest unknown", ImageNotFound),
+        ('Get "http://r:5000/v2/": dial tcp 127.0.0.1:5000: connect: connection refused', RegistryUnreachable),
+        ("dial tcp: lookup registry.invalid: no such host", RegistryUnreachable),
+        ("no matching manifest for linux/amd64 in the manifest list entries", ImagePlatformMismatch),
+        ("something new", EngineError),
+    ],
+)
+def test_pull_fault_each_known_sentence_is_its_own_error(text: str, kind: type[EngineError]) -> None:
+    error = pull_fault("r:5000/x:1", text)
+    assert type(error) is kind
+    assert str(error).startswith("r:5000/x:1: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind", "sentence"),
+    [
+        (
+            404,
+            "OCI runtime create failed: container_linux.go:380: starting container process caused: exec: "
+            '"/bin/sh":'
+            " stat /bin/sh: no such file or directory: unknown",
+            CommandNotStarted,
+            "the image has no /bin/sh",
+        ),
+        (400, "No command specified", CommandNotStarted, "No command specified"),
+        (404, "No such container: abc", ContainerGone, "No such container: abc"),
+        (500, "driver failed", EngineError, "start failed: driver failed"),
+    ],
+)
+def test_call_fault_of_start_says_what_was_wrong(
+    status: int, text: str, kind: type[EngineError], sentence: str
+) -> None:
+    error = call_fault("start", status, text)
+    assert type(error) is kind
+    assert str(error) == sentence
