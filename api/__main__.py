@@ -15,7 +15,7 @@ _FINISH_SECONDS = 10
 
 def main() -> None:
     """Serve on the host and port of the settings."""
-    _configure_logging()
+    configure_logging()
     settings = load_settings()
     uvicorn.run(
         create_app(settings),
@@ -28,7 +28,7 @@ def main() -> None:
     )
 
 
-def _configure_logging() -> None:
+def configure_logging() -> None:
     """One line per event: time, level, event, fields."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     structlog.configure(

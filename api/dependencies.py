@@ -27,8 +27,8 @@ class Platform:
     bell: Bell
 
 
-# A coroutine, although it awaits nothing: a plain function would cost every request a change of threads.
 async def platform_of(request: Request) -> Platform:
+    """The process's parts. A coroutine, because a plain function would cost every request a change of threads."""
     platform = request.app.state.platform
     assert isinstance(platform, Platform)  # noqa: S101  # the lifespan sets it before the first request
     return platform
@@ -37,9 +37,11 @@ async def platform_of(request: Request) -> Platform:
 PlatformDep = Annotated[Platform, Depends(platform_of)]
 
 
-def caller_in_account(request: Request, platform: PlatformDep) -> Caller:
+def caller_in_account(request: Request, platform: Platform) -> Caller:
     """Who asks, once it is sure that the path's account is his. Raises Unauthenticated or NotFound.
 
+    The first line of every route under an account: called, not declared, because a dependency that waits for
+    the database would cost each request one more change of threads. A test asks every route without a key.
     Every request asks the database, so that a revoked key ends at once.
     """
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
@@ -53,6 +55,3 @@ def caller_in_account(request: Request, platform: PlatformDep) -> Caller:
     if account != caller.account:
         raise NotFound(f"there is no account {account}")
     return caller
-
-
-CallerDep = Annotated[Caller, Depends(caller_in_account)]

@@ -16,6 +16,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.wire.json_text import dump_json
@@ -123,6 +124,8 @@ class UnexpectedErrors:
 
         try:
             await self._app(scope, receive, noting_send)
+        except ClientDisconnect:
+            log.info("caller_left", path=scope["path"])
         except Exception as error:
             if scope["type"] != "http" or begun:
                 raise

@@ -27,13 +27,12 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        arrived = next((int(v) for n, v in scope["headers"] if n == b"content-length" and v.isdigit()), 0)
-        declared_too_large = arrived > self._max_bytes
+        declared = next((int(v) for n, v in scope["headers"] if n == b"content-length" and v.isdigit()), 0)
         arrived = 0
 
         async def counting_receive() -> Message:
             nonlocal arrived
-            if declared_too_large:
+            if declared > self._max_bytes:
                 raise self._too_large()
             message = await receive()
             arrived += len(message.get("body", b""))
@@ -44,26 +43,23 @@ class BodyLimit:
         await self._app(scope, counting_receive, send)
 
     def _too_large(self) -> InvalidArgument:
-        return InvalidArgument.field(_BODY, f"is larger than the limit of {self._max_bytes:,} bytes")
+        return InvalidArgument.field(_BODY, f"is larger than the limit of {self._max_bytes} bytes")
 
 
-async def json_body(request: Request) -> bytes:
-    """The body's bytes, which claim to be JSON. Raises InvalidArgument."""
-    _check_headers(request.headers)
+async def whole_body(request: Request) -> bytes:
+    """The body's bytes, whatever they are. Raises InvalidArgument past the limit."""
     return await request.body()
 
 
-async def optional_json_body(request: Request) -> bytes:
-    """As `json_body`, but no body at all is `{}`: that is how a verb without arguments is often called."""
-    raw = await request.body()
-    if not raw:
-        return b"{}"
+Body = Annotated[bytes, Depends(whole_body)]
+
+
+def json_text(request: Request, body: bytes, *, absent: bytes = b"") -> bytes:
+    """The body, if it claims to be JSON as it is; `absent` in place of no body. Raises InvalidArgument."""
+    if not body and absent:
+        return absent
     _check_headers(request.headers)
-    return raw
-
-
-JsonBody = Annotated[bytes, Depends(json_body)]
-OptionalJsonBody = Annotated[bytes, Depends(optional_json_body)]
+    return body
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import Empty, Queue
 
 import docker
-from docker.errors import APIError, ImageNotFound
+from docker.errors import DockerException, ImageNotFound
 
 from deploy import packages
 from deploy.processes import SetupError, tail
@@ -92,7 +92,7 @@ def _pull(engine: docker.DockerClient) -> str | None:
         try:
             for line in _pull_progress(engine):
                 progress.put(line)
-        except (APIError, OSError) as error:
+        except (DockerException, OSError) as error:
             progress.put({"error": str(error)})
         progress.put(None)
 
@@ -105,7 +105,8 @@ def _pull(engine: docker.DockerClient) -> str | None:
         if line is None:
             return None
         if "error" in line:
-            return line["error"].splitlines()[0][-100:]
+            # Engines wrap the cause in addresses and calls; what failed comes last.
+            return line["error"].splitlines()[0].rpartition(": ")[2].strip('")')
 
 
 def _pull_progress(engine: docker.DockerClient) -> Iterator[dict[str, str]]:

@@ -54,7 +54,7 @@ def _stop(home: Home) -> None:
             line.result = "stopped" if stop_service(home, name) else "was not running"
     with step("containers") as line:
         engine = reach()
-        line.result = "the engine does not answer" if engine is None else _remove_ours(engine, home.installation)
+        line.result = "the engine does not answer" if engine is None else remove_ours(engine, home.installation)
     with step("valkey") as line:
         line.result = "stopped" if _stop_server(EmbeddedValkey, home, "valkey") else "was not running"
     with step("postgres") as line:
@@ -68,7 +68,7 @@ def _stop_server(kind: type[EmbeddedPostgres | EmbeddedValkey], home: Home, name
     return folder.exists() and kind(folder, home.runtime).stop()
 
 
-def _remove_ours(engine: docker.DockerClient, installation: str) -> str:
+def remove_ours(engine: docker.DockerClient, installation: str) -> str:
     """Stop and remove our containers, then our networks. Rows stay: the next start finds their ends."""
     ours: dict[str, str | list[str] | bool] = {"label": f"{LABEL_INSTALLATION}={installation}"}
     containers = engine.containers.list(all=True, filters=ours, ignore_removed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ from deploy.home import Home, Roster
 from deploy.processes import SetupError, identity_of, is_running, run, spawn, stop, tail, wait_until
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
+_EXEC_ROOT = Path("/var/run/docker")
 _START_SECONDS = 60.0
 
 
@@ -83,7 +85,7 @@ def _connect(endpoint: str) -> docker.DockerClient | str:
     try:
         client = docker.DockerClient.from_env(environment={**os.environ, "DOCKER_HOST": endpoint}, timeout=120)
         client.ping()
-    except DockerException as error:
+    except (DockerException, OSError) as error:
         return str(error)
     return client
 
@@ -140,11 +142,11 @@ def _refuse_beside_another(place: EnginePlace) -> None:
     """Wait for an engine that is there and does not answer yet; never start a second one beside it."""
     try:
         pid = int(place.pid_file.read_text())
-        is_engine = Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd"
     except (OSError, ValueError):
         return
-    process = identity_of(pid) if is_engine else None
-    if process is None:
+    process = identity_of(pid)
+    if process is None or Path(f"/proc/{pid}/comm").read_text().strip() != "dockerd":
+        _clear_remains(place)
         return
     endpoint = f"unix://{place.socket}"
     wait_until(
@@ -152,3 +154,17 @@ def _refuse_beside_another(place: EnginePlace) -> None:
     )
     if is_running(process) and isinstance(_connect(endpoint), str):
         raise SetupError(f"an engine runs as process {pid} and does not answer at {place.socket}; see its log")
+
+
+def _clear_remains(place: EnginePlace) -> None:
+    """Let a killed engine's own containerd end, and drop its pid file.
+
+    A new engine takes a containerd that is about to go, or is a zombie, for a running one and fails; and it
+    refuses to start for any process that happens to have the old pid now.
+    """
+    if os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(((place.exec_root or _EXEC_ROOT) / "containerd/containerd.pid").read_text())
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), 10, every=0.05)
+    place.pid_file.unlink(missing_ok=True)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from core.database import Database
+from tests.lab.platform import RUNNING
 from tests.lab.servers import Servers
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the platforms said when a test fails."""
+    report = yield
+    if call.excinfo is not None:
+        for platform in RUNNING:
+            report.sections.append((f"platform {platform.installation}", platform.story()))
+    return report
 
 
 @pytest.fixture(scope="session")

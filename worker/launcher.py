@@ -44,36 +44,52 @@ class Launcher:
     def launch(self, job_id: str, attempt: int, node_id: int) -> None:
         """Create the attempt's containers on the node and, when the whole gang has its own, start them.
 
-        An engine that does not answer leaves the claim to run out: the sweeper rings again.
+        An engine that does not answer, like any fault of ours, gives the claim back: the sweeper rings again.
         """
         lease = self._settings.step_lease_seconds
         work = launching.claim_launch(self._database, job_id, attempt, node_id, lease)
         if work is None:
             return
+        try:
+            start = self._launch(work)
+        except BaseException:
+            # Whatever is still being created is anybody's again at once, not when the lease has run out.
+            launching.give_back(self._database, job_id, attempt, work.ranks, message="will be tried again")
+            raise
+        if start is not None:
+            for other in start.others:
+                self._bell.start(other.worker_group, other.job_id, other.attempt, other.node_id)
+            self._start(self._engine_of(work.endpoint), work.job_id, work.attempt, start)
+
+    def _launch(self, work: LaunchWork) -> StartWork | None:
+        """From claimed to created; None where there is nothing to start."""
         engine = self._engine_of(work.endpoint)
         try:
             image = engine.find_image(work.image_digest or work.spec.image_ref)
             if image is None:
                 self._wait_for_image(work)
-                return
+                return None
             containers = self._create(engine, work, image)
         except NodeUnreachable:
             raise
         except EngineError as error:
             self._fail(work, work.ranks, error)
-            return
+            return None
         if containers is None:
-            return
+            return None
         try:
-            start = launching.record_created(
-                self._database, job_id, attempt, node_id, containers, work.image_digest or image.digest, lease
+            return launching.record_created(
+                self._database,
+                work.job_id,
+                work.attempt,
+                work.node_id,
+                containers,
+                work.image_digest or image.digest,
+                self._settings.step_lease_seconds,
             )
         except Superseded as error:
             self._undo(engine, work, str(error))
-            return
-        for other in start.others:
-            self._bell.start(other.worker_group, other.job_id, other.attempt, other.node_id)
-        self._start(engine, work.job_id, work.attempt, start)
+            return None
 
     def start(self, job_id: str, attempt: int, node_id: int, endpoint: str) -> None:
         """Start what has been created on the node, once the whole gang has been."""
@@ -82,7 +98,7 @@ class Launcher:
 
     def _wait_for_image(self, work: LaunchWork) -> None:
         """Hand the ranks back first: the pull may end, and look for who waits, at any moment after."""
-        launching.give_back(self._database, work.job_id, work.attempt, work.ranks)
+        launching.give_back(self._database, work.job_id, work.attempt, work.ranks, message="waits for its image")
         reference = work.spec.image_ref
         if "@" in work.image_digest:
             reference = work.image_digest

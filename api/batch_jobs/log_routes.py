@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.batch_jobs.routes import json_response
 from api.batch_jobs.schema_out import LogEntryList, log_entries
-from api.dependencies import CallerDep, PlatformDep
+from api.dependencies import PlatformDep, caller_in_account
 from api.wire import query as wire_query
 from api.wire.page_tokens import bad_page_token, make_page_token, read_page_token
 from api.wire.query import WHOLE_RESOURCE, openapi_parameters, read_query, refuse_unserved, whole_number
@@ -36,8 +36,9 @@ _MAX_INT32 = 2**31 - 1
     responses={200: {"model": LogEntryList}},
     openapi_extra=openapi_parameters(_LOG_QUERY),
 )
-def get_logs(request: Request, job_id: str, caller: CallerDep, platform: PlatformDep) -> Response:
+def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
     """A page of output, merged over ranks; newest first unless `startFromHead`."""
+    caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _LOG_QUERY)
     refuse_unserved(query, {"readMask": WHOLE_RESOURCE})
     record = get_job(platform.database, caller.account, job_id)
@@ -72,10 +73,9 @@ def get_logs(request: Request, job_id: str, caller: CallerDep, platform: Platfor
     responses={200: {"content": {_NOTEBOOK_TYPE: {}}}},
     openapi_extra=openapi_parameters(_NOTEBOOK_QUERY),
 )
-def get_executed_notebook(
-    request: Request, job_id: str, rank: str, caller: CallerDep, platform: PlatformDep
-) -> Response:
+def get_executed_notebook(request: Request, job_id: str, rank: str, platform: PlatformDep) -> Response:
     """The notebook as papermill left it, also after a failure."""
+    caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _NOTEBOOK_QUERY)
     if query["format"] not in ("", "ipynb", "html"):
         raise InvalidArgument.field("format", "must be ipynb or html")

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from api.batch_jobs.rules import to_spec, violations
 from api.batch_jobs.schema_in import CREATE_OPENAPI, BatchJobCreate, read_batch_job
 from api.batch_jobs.schema_out import BatchJobList, BatchJobRead, Empty, batch_job
-from api.dependencies import CallerDep, Platform, PlatformDep
-from api.request_body import JsonBody, OptionalJsonBody
+from api.dependencies import Platform, PlatformDep, caller_in_account
+from api.request_body import Body, json_text
 from api.wire import query as wire_query
 from api.wire.json_text import dump_json, load_json
 from api.wire.page_tokens import bad_page_token, make_page_token, read_page_token
@@ -48,10 +48,11 @@ _NO_FIELDS = message({})
     responses={200: {"model": BatchJobRead}},
     openapi_extra={**CREATE_OPENAPI, **openapi_parameters(_CREATE_QUERY)},
 )
-def create_batch_job(request: Request, caller: CallerDep, platform: PlatformDep, body: JsonBody) -> Response:
+def create_batch_job(request: Request, platform: PlatformDep, body: Body) -> Response:
     """Store a job and ring for it; it is queued when this answers."""
+    caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _CREATE_QUERY)
-    wanted = _acceptable(load_json(body), platform.settings.max_ranks)
+    wanted = _acceptable(load_json(json_text(request, body)), platform.settings.max_ranks)
     unserved = [name for name in _CREATE_QUERY if query[name]] + list(wanted.unserved)
     if "idempotency-key" in request.headers:
         unserved.append("Idempotency-Key")
@@ -71,8 +72,9 @@ def create_batch_job(request: Request, caller: CallerDep, platform: PlatformDep,
 
 
 @router.get("/batchJobs", responses={200: {"model": BatchJobList}}, openapi_extra=openapi_parameters(_LIST_QUERY))
-def list_batch_jobs(request: Request, caller: CallerDep, platform: PlatformDep) -> Response:
+def list_batch_jobs(request: Request, platform: PlatformDep) -> Response:
     """The account's jobs, newest first."""
+    caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _LIST_QUERY)
     refuse_unserved(query, _LIST_SERVED)
     bound_to = ("batchJobs", caller.account, query["pageSize"])
@@ -94,20 +96,21 @@ def list_batch_jobs(request: Request, caller: CallerDep, platform: PlatformDep) 
     responses={200: {"model": BatchJobRead}},
     openapi_extra=openapi_parameters(_GET_QUERY),
 )
-def get_batch_job(request: Request, job_id: str, caller: CallerDep, platform: PlatformDep) -> Response:
+def get_batch_job(request: Request, job_id: str, platform: PlatformDep) -> Response:
     """One job."""
+    caller = caller_in_account(request, platform)
     refuse_unserved(read_query(request.query_params.multi_items(), _GET_QUERY), {"readMask": WHOLE_RESOURCE})
     return json_response(batch_job(get_job(platform.database, caller.account, job_id)))
 
 
 @router.post("/batchJobs/{job_id}:cancel", responses={200: {"model": Empty}})
-def cancel_batch_job(
-    request: Request, job_id: str, caller: CallerDep, platform: PlatformDep, body: OptionalJsonBody
-) -> Response:
+def cancel_batch_job(request: Request, job_id: str, platform: PlatformDep, body: Body) -> Response:
     """Stop a job's ranks; again is no error."""
+    caller = caller_in_account(request, platform)
     read_query(request.query_params.multi_items(), {})
     faults: Faults = []
-    _NO_FIELDS.read(load_json(body), "", faults)
+    # A verb without arguments is often called without a body.
+    _NO_FIELDS.read(load_json(json_text(request, body, absent=b"{}")), "", faults)
     if faults:
         raise InvalidArgument(faults)
     _check_may_stop(platform, caller, job_id)
@@ -116,8 +119,9 @@ def cancel_batch_job(
 
 
 @router.delete("/batchJobs/{job_id}", responses={200: {"model": Empty}})
-def delete_batch_job(request: Request, job_id: str, caller: CallerDep, platform: PlatformDep) -> Response:
+def delete_batch_job(request: Request, job_id: str, platform: PlatformDep) -> Response:
     """Remove a job; a live one is stopped first."""
+    caller = caller_in_account(request, platform)
     read_query(request.query_params.multi_items(), {})
     _check_may_stop(platform, caller, job_id)
     _ring(platform, stopping.delete(platform.database, caller.account, job_id))

@@ -136,9 +136,10 @@ def _launch_work(
     )
 
 
-def give_back(database: Database, job_id: str, attempt: int, ranks: Sequence[int]) -> None:
-    """CREATING → PLACED: the step could not go on yet (its image is being pulled)."""
+def give_back(database: Database, job_id: str, attempt: int, ranks: Sequence[int], *, message: str) -> None:
+    """CREATING → PLACED: the step cannot go on now; those of a job that is being stopped end instead."""
     with database.transaction() as connection:
+        job = lock_job(connection, job_id)
         rank_moves.move_ranks(
             connection,
             job_id,
@@ -146,9 +147,8 @@ def give_back(database: Database, job_id: str, attempt: int, ranks: Sequence[int
             RankState.PLACED,
             ranks=ranks,
             sources=frozenset({RankState.CREATING}),
-            message="waits for its image",
+            message=message,
         )
-        job = lock_job(connection, job_id)
         if job.stop_requested_at is not None and job.attempt == attempt:
             rank_moves.move_ranks(
                 connection,
@@ -162,16 +162,6 @@ def give_back(database: Database, job_id: str, attempt: int, ranks: Sequence[int
                 columns={"released_at": func.now()},
             )
             settle(connection, job)
-
-
-def resolve_image(database: Database, job_id: str, digest: str) -> str:
-    """Fix what the job's image is, once; the digest that every rank and attempt runs."""
-    with database.transaction() as connection:
-        connection.execute(update(Job).where(Job.id == job_id, Job.image_digest == "").values(image_digest=digest))
-        stored = connection.execute(select(Job.image_digest).where(Job.id == job_id)).scalar()
-    if stored is None:
-        raise Superseded(f"job {job_id} is gone")
-    return stored
 
 
 def record_created(

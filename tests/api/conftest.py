@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from sqlalchemy import func, select, update
 
+from api.__main__ import configure_logging
 from api.app import create_app
 from core.accounts import ensure_first_account
 from core.database import Database
@@ -38,6 +39,7 @@ class Served:
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The base URL of an API that runs until the block is left."""
+    configure_logging()
     server = uvicorn.Server(uvicorn.Config(create_app(settings), access_log=False, log_config=None))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

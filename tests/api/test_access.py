@@ -17,7 +17,7 @@ Create = Callable[..., str]
 
 @pytest.mark.parametrize(
     "authorization",
-    [None, "", "Bearer", "Bearer ", "Basic eDp5", "Bearer wrong", "Bearer lsk_0_0", "Bearer lsk__", "lsk_0_0"],
+    [None, "", "Bearer", "Basic eDp5", "Bearer wrong", "Bearer lsk_0_0", "Bearer lsk__", "lsk_0_0"],
 )
 def test_any_call_without_a_valid_key_answers_one_401(served: Served, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
@@ -28,6 +28,14 @@ def test_any_call_without_a_valid_key_answers_one_401(served: Served, authorizat
         "message": "send a valid API key as `Authorization: Bearer <key>`",
         "details": [],
     }
+
+
+def test_every_route_under_an_account_without_a_key_answers_401(served: Served) -> None:
+    paths = httpx.get(f"{served.url}/openapi.json").json()["paths"]
+    calls = [(method, path) for path, methods in paths.items() if path.startswith("/v1/") for method in methods]
+    assert len(calls) >= 7
+    for method, path in calls:
+        assert httpx.request(method, served.url + path.replace("{", "x").replace("}", "x")).status_code == 401
 
 
 def test_create_without_a_key_is_refused_before_its_body_is_looked_at(

@@ -102,7 +102,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], str]] = {
     "a number out of range": (b'{"numRanks": 1e999}', JSON_TYPE, "body"),
     "a name twice": (b'{"shared": true, "shared": false}', JSON_TYPE, "shared"),
     "not UTF-8": (b'{"displayName": "\xff"}', JSON_TYPE, "body"),
-    "half a surrogate pair": (b'{"displayName": "\\ud800"}', JSON_TYPE, "displayName"),
+    "half a surrogate pair": (b'{"nodePoolId": "imaged", "displayName": "\\ud800"}', JSON_TYPE, "displayName"),
     "a form": (b"nodePoolId=default", {"Content-Type": "application/x-www-form-urlencoded"}, "Content-Type"),
     "text": (json.dumps(VALID).encode(), {"Content-Type": "text/plain"}, "Content-Type"),
     "no type": (json.dumps(VALID).encode(), {}, "Content-Type"),

@@ -196,8 +196,9 @@ def test_list_with_a_token_of_another_query_is_refused(admin: httpx.Client, crea
 
 def test_cancel_of_a_queued_job_ends_it_and_again_is_no_error(admin: httpx.Client, create: Create) -> None:
     job_id = create(numRanks=2)
-    for body in ({"json": {}}, {}, {"json": {}}):
-        answer = admin.post(f"/batchJobs/{job_id}:cancel", **body)
+    bodies: list[dict[str, str] | None] = [{}, None, {}]
+    for body in bodies:
+        answer = admin.post(f"/batchJobs/{job_id}:cancel", json=body)
         assert (answer.status_code, answer.json()) == (200, {})
     job = admin.get(f"/batchJobs/{job_id}").json()
     assert job["state"] == "CANCELLED" and job["endTime"].endswith("Z")

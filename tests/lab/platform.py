@@ -33,6 +33,10 @@ COMMANDS = {
 ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
 
+#: Those that run now, so that a failing test can show what their processes said.
+RUNNING: list[Platform] = []
+
+
 class Platform:
     """Four real processes on one engine. `kill` and `start` are for fault tests."""
 
@@ -74,6 +78,7 @@ class Platform:
         )
         for name in COMMANDS:
             self.start(name)
+        RUNNING.append(self)
         wait_until(self._ready, 30, "the API answers")
 
     def new_account(self, account: str, email: str) -> ApiClient:
@@ -134,8 +139,19 @@ class Platform:
         """What a process has printed."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
+    def story(self, lines: int = 40) -> str:
+        """The ends of all logs, and every job that has not ended with its ranks."""
+        tails = [f"--- {name}\n" + "\n".join(self.log(name).splitlines()[-lines:]) for name in COMMANDS]
+        ranks = self.query(
+            "SELECT j.id, j.state, j.status, r.rank, r.state, r.lease_until FROM jobs j"
+            " JOIN ranks r ON r.job_id = j.id WHERE r.released_at IS NULL"
+        )
+        found = [f"{container.name} {container.status}" for container in self.containers()]
+        return "\n".join([*tails, "--- rows", *map(str, ranks), "--- containers", *found])
+
     def stop(self) -> None:
         """End what this platform started: processes, containers, networks, connections."""
+        RUNNING.remove(self)
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():

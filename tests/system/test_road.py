@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Any
 
 import pytest
 
-from tests.lab.api_client import ApiClient
+from tests.lab.api_client import ENDED, ApiClient
 from tests.lab.platform import Platform, wait_until
 
 
@@ -24,9 +25,9 @@ def test_gang_ranks_meet_by_name_before_anything_else(client: ApiClient, busybox
     script = """
     for peer in $(echo $LONGSHORE_RANKS | tr , ' '); do grep -q "[[:space:]]$peer\\b" /etc/hosts || exit 9; done
     if [ $RANK = 0 ]; then
-        for i in 1 2 3; do nc -l -p 4000 -w 20; done
+        for i in 1 2 3; do nc -l -p 400$i -w 20 & done; wait
     else
-        until echo "hello from $RANK" | nc rank-0 4000; do sleep 0.1; done
+        until echo "hello from $RANK" | nc rank-0 400$RANK; do sleep 0.1; done
     fi
     """
     job = client.shell(script, image=busybox, ranks=4)
@@ -91,12 +92,14 @@ def test_jobs_of_more_ranks_than_slots_run_all_or_none(
     jobs = [client.shell("sleep 1", image=busybox, ranks=5) for _ in range(3)]
     most = 0
 
-    def all_ended() -> bool:
+    def ended(job: dict[str, Any]) -> bool:
         nonlocal most
         most = max(most, platform.slots_in_use())
-        return all(client.get(job["id"])["state"] == "COMPLETED" for job in jobs)
+        return job["state"] in ENDED
 
-    wait_until(all_ended, 60, "all three gangs are completed")
+    for job in jobs:
+        done = client.wait_for(job["id"], ended, 60)
+        assert done["state"] == "COMPLETED", done["status"]
     assert most <= 8
     placed = platform.query(
         "SELECT count(DISTINCT placed_at) FROM ranks WHERE job_id IN ('{}') GROUP BY job_id".format(

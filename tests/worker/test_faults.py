@@ -13,7 +13,7 @@ from core.errors import (
     RegistryDenied,
     RegistryUnreachable,
 )
-from worker.docker_engine.faults import call_fault, pull_fault
+from worker.docker_engine.faults import call_fault, last_line_of, pull_fault
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,13 @@ def test_call_fault_of_start_says_what_was_wrong(
     error = call_fault("start", status, text)
     assert type(error) is kind
     assert str(error) == sentence
+
+
+def test_last_line_of_init_that_cannot_execute_is_a_sentence() -> None:
+    assert last_line_of("[FATAL tini (7)] exec /bin/sh failed: No such file or directory") == (
+        "the image has no /bin/sh"
+    )
+    assert last_line_of("[FATAL tini (7)] exec /a failed: Permission denied") == (
+        "/a cannot be executed: Permission denied"
+    )
+    assert last_line_of("anything else") == "anything else"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +19,8 @@ from worker.docker_engine.payload import container_payload, network_payload
 from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
 
 _CONNECTIONS = 32
+#: How long another process may take to make the network that we were refused.
+_NETWORK_SECONDS = 2.0
 
 
 class DockerSteps:
@@ -24,6 +28,7 @@ class DockerSteps:
 
     def __init__(self, endpoint: str, *, timeout_seconds: float) -> None:
         self._endpoint = endpoint
+        self._network_lock = threading.Lock()
         # "auto" asks the engine for its newest version: pinning one breaks on old or on new engines.
         with self._translated("connect"):
             self._api: Any = docker.APIClient(
@@ -44,14 +49,19 @@ class DockerSteps:
         return ImageFacts(found["Id"], digest_of(reference, found), platform)
 
     def ensure_network(self, spec: NetworkSpec) -> None:
-        with self._translated("network"):
-            if any(found["Name"] == spec.name for found in self._api.networks(names=[spec.name])):
+        # Two creates of one name at a time are refused in more than one way, and the name of the first is
+        # not to be seen at once: so one at a time here, and a second look after a refusal (other processes).
+        with self._network_lock, self._translated("network"):
+            if self._has_network(spec.name):
                 return
             try:
                 self._post("/networks/create", network_payload(spec))
-            except APIError as error:
-                if error.status_code != 409:
-                    raise
+            except APIError:
+                deadline = time.monotonic() + _NETWORK_SECONDS
+                while not self._has_network(spec.name):
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(_NETWORK_SECONDS / 20)
 
     def remove_network(self, name: str) -> None:
         with self._translated("network"):
@@ -100,6 +110,9 @@ class DockerSteps:
                 # 409: another removal of it is under way, which is as good.
                 if error.status_code not in (404, 409):
                     raise
+
+    def _has_network(self, name: str) -> bool:
+        return any(found["Name"] == name for found in self._api.networks(names=[name]))
 
     def _observe(self, container: str) -> Observation | None:
         try:

@@ -20,7 +20,7 @@ import aiohttp
 import orjson
 from aiodocker.exceptions import DockerError
 
-from core.errors import EngineError, NodeUnreachable
+from core.errors import ContainerGone, EngineError, NodeUnreachable
 from worker.docker_engine.facts import observation, split_time
 from worker.docker_engine.faults import call_fault, pull_fault
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
@@ -211,8 +211,16 @@ class DockerStreams:
                     )
         except NodeUnreachable:
             raise
+        except ContainerGone as error:
+            # The engine's word for a refused pull can be 404 as well as a line of the stream.
+            raise pull_fault(image_ref, str(error)) from None
         except EngineError as error:
             raise pull_fault(image_ref, str(error)) if type(error) is EngineError else error from None
+
+    async def has_image(self, image_ref: str) -> bool:
+        """Whether the image is on the node."""
+        async with self._call("image", f"images/{image_ref}/json", missing_ok=True) as response:
+            return response.status == 200
 
     def _filters(self, *labels: str) -> str:
         wanted: Sequence[str] = (f"{LABEL_INSTALLATION}={self._installation}", *labels)

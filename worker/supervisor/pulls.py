@@ -38,12 +38,16 @@ class Pulls:
         failure: PullFailure | None = None
         try:
             async with self._places, asyncio.timeout(self._scope.settings.pull_timeout_seconds):
-                await self._fetch(image_ref)
+                # It may have been asked for while the pull before was just ending.
+                if not await self._scope.engine.has_image(image_ref):
+                    await self._fetch(image_ref)
+                    log.info("image_pulled", image=image_ref)
         except EngineError as error:
             failure = PullFailure(error.reason, str(error))
         except TimeoutError:
             failure = PullFailure("PULL_TIMEOUT", f"{image_ref}: the pull made no progress or took too long")
-        log.info("image_pulled" if failure is None else "pull_failed", image=image_ref, why=failure)
+        if failure is not None:
+            log.warning("pull_failed", image=image_ref, reason=failure.reason, why=failure.message)
         # Forgotten before it is recorded: whoever asks again after that is a new pull.
         del self._going[image_ref]
         orders = await self._scope.verb(record_pull, self._scope.database, self._scope.node.id, image_ref, failure)

@@ -1,0 +1,46 @@
+"""What `tests/run` does: an engine, the images and Debian packages that tests need, then pytest.
+
+The engine is stopped at the end if it was started here; Postgres, Valkey, the registry and the platforms are
+started and ended by the fixtures that use them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from deploy import packages
+from deploy.base_image import ensure_python_image
+from deploy.engine import ensure_engine, stop_engine
+from deploy.home import Home
+from deploy.library_images import ensure_notebook_image
+from deploy.processes import SetupError
+from deploy.steps import step
+
+_PACKAGES = {"busybox-static": "busybox", "docker-registry": "docker-registry", "apache2-utils": "htpasswd"}
+
+
+def main() -> int:
+    """Set up, run pytest with the arguments given, clean up; pytest's exit status."""
+    home = Home.from_environment()
+    try:
+        with step("engine") as this:
+            engine = ensure_engine(home)
+            this.result = f"Docker {engine.version} {engine.how}"
+        with step("packages") as this:
+            # The compose client is only for the stack's own test, on machines that have none.
+            this.result = ", ".join(packages.install(*_PACKAGES, "docker-compose")) or "are there"
+        with step("images") as this:
+            this.result = f"{ensure_python_image(engine.client)}; {ensure_notebook_image(engine.client)}"
+        engine.client.close()
+        return int(pytest.main(sys.argv[1:]))
+    except SetupError as error:
+        print(f"tests/run: {error}", file=sys.stderr)
+        return 1
+    finally:
+        stop_engine(home)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

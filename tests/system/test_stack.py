@@ -1,0 +1,85 @@
+"""docker-compose.yml, brought up for real on locally built images, and a job run through it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from deploy.home import read_env_file
+from deploy.stack_images import build_stack_images
+from tests.lab.api_client import ApiClient
+from tests.lab.images import BUSYBOX, ensure_busybox
+from tests.lab.platform import ENGINE, ROOT, free_port
+
+
+class Stack:
+    """One compose project of its own name, passwords, port and address range."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.project = f"lstest{secrets.token_hex(4)}"
+        self.engine: Any = docker.DockerClient(base_url=ENGINE, timeout=300)
+        self.environment = {
+            **os.environ,
+            **build_stack_images(self.engine),
+            "POSTGRES_PASSWORD": secrets.token_hex(12),
+            "VALKEY_PASSWORD": secrets.token_hex(12),
+            "LONGSHORE_PORT": str(free_port()),
+            "LONGSHORE_INSTALLATION": self.project,
+            "LONGSHORE_NETWORK_RANGE": "10.206.0.0/17",
+            "LONGSHORE_SOLO_NETWORK": "10.206.128.0/20",
+        }
+
+    def compose(self, *words: str) -> str:
+        """Run a compose command; its output."""
+        program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+        command = [*program, "-f", str(ROOT / "docker-compose.yml"), "-p", self.project, *words]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def client(self) -> ApiClient:
+        """A client with the key that the stack's bootstrap wrote."""
+        words = ("run", "--rm", "--no-deps", "migrate", "cat", "/var/lib/longshore/env")
+        (self.folder / "env").write_text(self.compose(*words))
+        found = read_env_file(self.folder / "env")
+        return ApiClient(found["LONGSHORE_URL"], found["LONGSHORE_ACCOUNT"], found["LONGSHORE_API_KEY"])
+
+    def down(self) -> None:
+        """Remove the project, its volumes, and what its jobs left on the engine."""
+        self.compose("down", "-v", "--remove-orphans", "-t", "5")
+        label = f"longshore.installation={self.project}"
+        for container in self.engine.containers.list(all=True, filters={"label": label}):
+            container.remove(force=True)
+        for network in self.engine.networks.list(filters={"label": label}):
+            network.remove()
+        self.engine.close()
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    ensure_busybox()
+    made = Stack(tmp_path)
+    try:
+        made.compose("up", "-d", "--no-build")
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.mark.timeout(600)
+def test_stack_brought_up_runs_a_gang(stack: Stack) -> None:
+    client = stack.client()
+    job = client.shell("echo rank $RANK", image=BUSYBOX, ranks=2)
+    done = client.wait_end(job["id"], 120)
+    assert done["state"] == "COMPLETED", stack.compose("logs", "--tail=20")
+    assert sorted(client.lines(job["id"])) == ["rank 0", "rank 1"]
+    client.close()
