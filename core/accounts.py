@@ -11,7 +11,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, or_, select
+from sqlalchemy import bindparam, func, insert, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
@@ -52,21 +52,24 @@ def ensure_first_account(
     return f"{_PREFIX}_{key_id}_{secret}"
 
 
+_KEY = (
+    select(ApiKey.secret_sha256, User.account_id, User.email, User.role)
+    .join(User, User.id == ApiKey.user_id)
+    .where(
+        ApiKey.id == bindparam("key"),
+        ApiKey.revoked_at.is_(None),
+        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+    )
+)
+
+
 def authenticate(database: Database, key: str) -> Caller:
     """Whose key it is. Raises Unauthenticated, the same for every kind of wrong key."""
     parts = key.split("_", 2)
     if len(parts) != 3 or parts[0] != _PREFIX or "\0" in key:
         raise Unauthenticated("the API key is not valid")
     with database.transaction() as connection:
-        row = connection.execute(
-            select(ApiKey.secret_sha256, User.account_id, User.email, User.role)
-            .join(User, User.id == ApiKey.user_id)
-            .where(
-                ApiKey.id == parts[1],
-                ApiKey.revoked_at.is_(None),
-                or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-            )
-        ).first()
+        row = connection.execute(_KEY, {"key": parts[1]}).first()
     if row is None or not hmac.compare_digest(row.secret_sha256, _digest(parts[2])):
         raise Unauthenticated("the API key is not valid")
     return Caller(row.account_id, row.email, row.role == "admin")

@@ -73,14 +73,14 @@ def get_node(database: Database, node_id: int) -> NodeRecord:
     """The node of that row id; it must exist."""
     with database.transaction() as connection:
         row = connection.execute(_select_nodes().where(Node.id == node_id)).one()
-    return NodeRecord(*row.tuple())
+    return NodeRecord(row.id, row.pool_id, row.name, row.endpoint, row.worker_group)
 
 
 def nodes_of_group(database: Database, worker_group: str) -> list[NodeRecord]:
     """The nodes that a worker group serves."""
     with database.transaction() as connection:
         rows = connection.execute(_select_nodes().where(Node.worker_group == worker_group).order_by(Node.id))
-        return [NodeRecord(*row.tuple()) for row in rows]
+        return [NodeRecord(*row) for row in rows.tuples()]
 
 
 def take_lease(database: Database, node_id: int, owner: str, seconds: float) -> bool:

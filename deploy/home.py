@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -14,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deploy.embedded.places import remove_directory
+from deploy.embedded.places import OPEN_STATE, remove_directory
 from deploy.processes import ProcessIdentity, SetupError, is_running
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -77,6 +78,8 @@ class Home:
         for name in _LINKED:
             remove_directory(self.path / name)
         remove_directory(self.runtime)
+        with contextlib.suppress(OSError):  # Another installation's data is there, or nothing ever was.
+            OPEN_STATE.rmdir()
         for name in _OURS:
             path = self.path / name
             if path.is_dir():

@@ -79,7 +79,8 @@ def install_for(version: str, requirements: Path, target: Path, *, hashed: bool 
 
     On the host, because there the package index is configured and reachable; a container may have neither.
     """
-    uv = Path(sys.executable).parent / "uv"
+    beside = Path(sys.executable).parent / "uv"
+    uv = str(beside) if beside.exists() else shutil.which("uv")
     wants = [
         "--python-version",
         version,
@@ -92,9 +93,9 @@ def install_for(version: str, requirements: Path, target: Path, *, hashed: bool 
     ]
     if hashed:
         wants.append("--require-hashes")
-    if uv.exists():
+    if uv:
         command = [
-            str(uv),
+            uv,
             "pip",
             "install",
             "-q",

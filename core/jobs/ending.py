@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, or_, select
+from sqlalchemy import Connection, delete, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
@@ -100,7 +100,7 @@ def record_lost(database: Database, job_id: str, attempt: int, rank: int, *, rea
             sources=frozenset({RankState.CREATED, RankState.STARTING, RankState.RUNNING}),
             reason=reason,
             message=message,
-            columns={"released_at": func.now()},
+            released=True,
         )
         if not moved:
             raise Superseded(f"rank {rank} of job {job_id} has ended already")

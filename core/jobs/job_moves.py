@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import orjson
+from sqlalchemy import Connection, delete, func, text, update
 
-from sqlalchemy import Connection, delete, func, insert, literal, null, select, update
-
-from core.models import Job, JobEvent
+from core.models import Job
 from core.spec import JobSpec, spec_to_json
 from core.states import JOB_ENDED, JobState, sources_of_job
 
 _QUEUED_STATUS = "queued"
+
+
+_INSERT = text(
+    "WITH made AS (INSERT INTO jobs (id, account_id, pool_id, created_by, display_name, shared, num_ranks,"
+    " image_ref, spec, state, status) VALUES (:id, :account, :pool, :created_by, :display_name, :shared,"
+    " :num_ranks, :image_ref, CAST(:spec AS jsonb), 'QUEUED', :status) RETURNING id)"
+    " INSERT INTO job_events (job_id, attempt, rank, state, message)"
+    " SELECT id, 1, NULL, 'QUEUED', CAST(:status AS text) FROM made"
+)
 
 
 def insert_job(
@@ -26,25 +34,32 @@ def insert_job(
 ) -> None:
     """Write a new job's row, QUEUED, with its first event. Its ranks are `rank_moves.insert_ranks`."""
     connection.execute(
-        insert(Job).values(
-            id=job_id,
-            account_id=account_id,
-            pool_id=pool_row,
-            created_by=created_by,
-            display_name=display_name,
-            shared=shared,
-            num_ranks=spec.num_ranks,
-            image_ref=spec.image_ref,
-            spec=spec_to_json(spec),
-            state=JobState.QUEUED.value,
-            status=_QUEUED_STATUS,
-        )
+        _INSERT,
+        {
+            "id": job_id,
+            "account": account_id,
+            "pool": pool_row,
+            "created_by": created_by,
+            "display_name": display_name,
+            "shared": shared,
+            "num_ranks": spec.num_ranks,
+            "image_ref": spec.image_ref,
+            "spec": orjson.dumps(spec_to_json(spec)).decode(),
+            "status": _QUEUED_STATUS,
+        },
     )
-    connection.execute(
-        insert(JobEvent).values(
-            job_id=job_id, attempt=1, rank=None, state=JobState.QUEUED.value, message=_QUEUED_STATUS
-        )
-    )
+
+
+#: Text, because it runs several times for every job: building it each time costs more than running it.
+_MOVE = text(
+    "WITH moved AS (UPDATE jobs SET state = :to, reason = :reason, status = :status, updated_at = now(),"
+    " started_at = CASE WHEN :running THEN now() ELSE started_at END,"
+    " ended_at = CASE WHEN :ended THEN now() ELSE ended_at END"
+    " WHERE id = :job AND attempt = :attempt AND state = ANY(:allowed) RETURNING id, attempt)"
+    " INSERT INTO job_events (job_id, attempt, rank, state, reason, message)"
+    " SELECT id, attempt, NULL, CAST(:to AS text), CAST(:reason AS text), CAST(:status AS text) FROM moved"
+    " RETURNING id"
+)
 
 
 def move_job(
@@ -61,34 +76,20 @@ def move_job(
 
     Start and end times are set here, once, by the database's clock.
     """
-    allowed = sources_of_job(to) if sources is None else sources
-    values: dict[str, Any] = {
-        "state": to.value,
-        "reason": reason,
-        "status": status,
-        "updated_at": func.now(),
-    }
-    if to is JobState.RUNNING:
-        values["started_at"] = func.now()
-    if to in JOB_ENDED:
-        values["ended_at"] = func.now()
-    moved = (
-        update(Job)
-        .where(Job.id == job_id, Job.attempt == attempt, Job.state.in_([s.value for s in allowed]))
-        .values(**values)
-        .returning(Job.id, Job.attempt)
-        .cte("moved")
+    moved = connection.execute(
+        _MOVE,
+        {
+            "job": job_id,
+            "attempt": attempt,
+            "to": to.value,
+            "reason": reason,
+            "status": status,
+            "running": to is JobState.RUNNING,
+            "ended": to in JOB_ENDED,
+            "allowed": [s.value for s in (sources_of_job(to) if sources is None else sources)],
+        },
     )
-    event = (
-        insert(JobEvent)
-        .from_select(
-            ["job_id", "attempt", "rank", "state", "reason", "message"],
-            select(moved.c.id, moved.c.attempt, null(), literal(to.value), literal(reason), literal(status)),
-        )
-        .add_cte(moved)
-        .returning(JobEvent.id)
-    )
-    return connection.execute(event).first() is not None
+    return moved.first() is not None
 
 
 def mark_stopping(connection: Connection, job_id: str, attempt: int, *, reason: str, status: str) -> bool:

@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text, update
+from sqlalchemy import Connection, and_, bindparam, func, select, text, update
 
 from core.database import Database
 from core.errors import Superseded
 from core.jobs import job_moves, rank_moves
-from core.jobs.stopping import Settled, StopOrder, lock_job, running_status, settle
+from core.jobs.stopping import LockedJob, Settled, StopOrder, lock_job, running_status, settle
 from core.models import GangNetwork, Job, Node, NodePool, Rank
 from core.spec import JobSpec, spec_from_json
 from core.states import JobState, RankState
@@ -75,43 +74,37 @@ def claim_launch(
             attempt,
             RankState.CREATING,
             node_id=node_id,
-            guard=and_(
-                _unheld(),
-                select(Job.id)
-                .where(
-                    Job.id == job_id,
-                    Job.attempt == attempt,
-                    Job.state == JobState.PENDING.value,
-                    Job.stop_requested_at.is_(None),
-                )
-                .exists(),
-            ),
-            columns={"lease_until": _lease(lease_seconds)},
+            unheld_unless=RankState.PLACED,
+            if_job_pending=True,
+            lease_seconds=lease_seconds,
         )
         return _launch_work(connection, job_id, attempt, node_id, ranks) if ranks else None
+
+
+_WORK = (
+    select(
+        Job.account_id,
+        Job.spec,
+        Job.image_digest,
+        Node.endpoint,
+        Node.slots,
+        Node.memory_bytes,
+        NodePool.cpu_limit,
+        NodePool.memory_limit_bytes,
+        NodePool.pids_limit,
+        GangNetwork.subnet,
+    )
+    .join(NodePool, NodePool.id == Job.pool_id)
+    .join(Node, Node.id == bindparam("node"))
+    .outerjoin(GangNetwork, and_(GangNetwork.job_id == Job.id, GangNetwork.attempt == bindparam("attempt")))
+    .where(Job.id == bindparam("job"))
+)
 
 
 def _launch_work(
     connection: Connection, job_id: str, attempt: int, node_id: int, ranks: Sequence[int]
 ) -> LaunchWork:
-    row = connection.execute(
-        select(
-            Job.account_id,
-            Job.spec,
-            Job.image_digest,
-            Node.endpoint,
-            Node.slots,
-            Node.memory_bytes,
-            NodePool.cpu_limit,
-            NodePool.memory_limit_bytes,
-            NodePool.pids_limit,
-            GangNetwork.subnet,
-        )
-        .join(NodePool, NodePool.id == Job.pool_id)
-        .join(Node, Node.id == node_id)
-        .outerjoin(GangNetwork, and_(GangNetwork.job_id == Job.id, GangNetwork.attempt == attempt))
-        .where(Job.id == job_id)
-    ).one()
+    row = connection.execute(_WORK, {"job": job_id, "attempt": attempt, "node": node_id}).one()
     spec = spec_from_json(row.spec)
     if spec.num_ranks > 1:
         nodes = connection.execute(
@@ -159,9 +152,13 @@ def give_back(database: Database, job_id: str, attempt: int, ranks: Sequence[int
                 sources=frozenset({RankState.PLACED}),
                 reason="STOPPED_BEFORE_START",
                 message="stopped by the platform before it was started",
-                columns={"released_at": func.now()},
+                released=True,
             )
             settle(connection, job)
+
+
+#: Once: every rank and attempt of a job runs what its first one did.
+_RESOLVE = text("UPDATE jobs SET image_digest = :digest WHERE id = :job AND image_digest = ''")
 
 
 def record_created(
@@ -184,7 +181,7 @@ def record_created(
             raise Superseded(f"job {job_id} is being stopped")
         if not rank_moves.record_containers(connection, job_id, attempt, containers):
             raise Superseded(f"another step holds job {job_id} on node {node_id}")
-        connection.execute(update(Job).where(Job.id == job_id, Job.image_digest == "").values(image_digest=digest))
+        connection.execute(_RESOLVE, {"job": job_id, "digest": digest})
         return _claim_start(connection, job_id, attempt, node_id, lease_seconds, ring_others=True)
 
 
@@ -197,6 +194,13 @@ def claim_start(database: Database, job_id: str, attempt: int, node_id: int, lea
         return _claim_start(connection, job_id, attempt, node_id, lease_seconds, ring_others=False)
 
 
+_GANG = (
+    select(Rank.rank, Rank.state, Rank.started_at, Rank.container_id, Rank.node_id, Node.worker_group)
+    .join(Node, Node.id == Rank.node_id)
+    .where(Rank.job_id == bindparam("job"), Rank.attempt == bindparam("attempt"))
+)
+
+
 def _claim_start(
     connection: Connection,
     job_id: str,
@@ -207,11 +211,7 @@ def _claim_start(
     ring_others: bool,
 ) -> StartWork:
     """The start barrier: nothing is claimed before every rank of the gang has its container."""
-    rows = connection.execute(
-        select(Rank.rank, Rank.state, Rank.container_id, Rank.node_id, Node.worker_group)
-        .join(Node, Node.id == Rank.node_id)
-        .where(Rank.job_id == job_id, Rank.attempt == attempt)
-    ).all()
+    rows = connection.execute(_GANG, {"job": job_id, "attempt": attempt}).all()
     before = (RankState.WAITING, RankState.PLACED, RankState.CREATING)
     if any(row.state in before for row in rows):
         return StartWork()
@@ -221,8 +221,8 @@ def _claim_start(
         attempt,
         RankState.STARTING,
         node_id=node_id,
-        guard=or_(Rank.state == RankState.CREATED.value, Rank.lease_until < func.now()),
-        columns={"lease_until": _lease(lease_seconds)},
+        unheld_unless=RankState.CREATED,
+        lease_seconds=lease_seconds,
     )
     containers = {row.rank: row.container_id for row in rows if row.rank in set(claimed)}
     others = {StopOrder(row.worker_group, job_id, attempt, row.node_id) for row in rows if row.node_id != node_id}
@@ -249,14 +249,12 @@ def record_started(database: Database, job_id: str, attempt: int, started_at: Ma
         run_if_all_started(connection, job)
 
 
-def run_if_all_started(connection: Connection, job: Row[Any]) -> None:
+def run_if_all_started(connection: Connection, job: LockedJob) -> None:
     """PENDING → RUNNING for a locked job, when every rank has been started and none was stopped before."""
     job_id, attempt = job.id, job.attempt
     if job.state != JobState.PENDING.value or job.stop_requested_at is not None:
         return
-    states = connection.execute(
-        select(Rank.state, Rank.started_at).where(Rank.job_id == job_id, Rank.attempt == attempt)
-    ).all()
+    states = connection.execute(_GANG, {"job": job_id, "attempt": attempt}).all()
     if all(row.state in _STARTED and row.started_at is not None for row in states):
         job_moves.move_job(connection, job_id, attempt, JobState.RUNNING, status=running_status(job.num_ranks))
 
@@ -281,7 +279,6 @@ def record_failure(
         if job.attempt != attempt:
             raise Superseded(f"attempt {attempt} of job {job_id} is over")
         stopped = job.stop_requested_at is not None
-        columns = {"exit_code": exit_code}
         rank_moves.move_ranks(
             connection,
             job_id,
@@ -291,7 +288,8 @@ def record_failure(
             sources=frozenset({RankState.PLACED, RankState.CREATING, RankState.CREATED, RankState.STARTING}),
             reason="STOPPED_BEFORE_START" if stopped else reason,
             message=message,
-            columns={**columns, "released_at": func.now()} if released else columns,
+            columns={"exit_code": exit_code},
+            released=released,
         )
         return settle(connection, job)
 
@@ -322,11 +320,3 @@ def write_progress(database: Database, job_ids: Sequence[str], status: str, reas
             )
             .values(status=status, reason=reason, updated_at=func.now())
         )
-
-
-def _unheld() -> ColumnElement[bool]:
-    return or_(Rank.state == RankState.PLACED.value, Rank.lease_until < func.now())
-
-
-def _lease(seconds: float) -> ColumnElement[Any]:
-    return func.now() + text("make_interval(secs => :lease_seconds)").bindparams(lease_seconds=seconds)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from core.database import Database
 from core.jobs import job_moves, rank_moves
@@ -63,21 +63,18 @@ LaunchOrder = StopOrder
 PASS_LIMIT = 200
 
 
+_WAITING = (
+    select(Job.id, Job.attempt, Job.num_ranks, func.extract("epoch", func.now() - Job.created_at), Job.status)
+    .where(Job.pool_id == bindparam("pool"), Job.state == JobState.QUEUED.value)
+    .order_by(Job.created_at, Job.id)
+    .limit(PASS_LIMIT)
+)
+
+
 def take_snapshot(database: Database, pool_row: int) -> Snapshot:
     """The pool's room and the head of its queue, oldest first."""
     with database.transaction() as connection:
-        waiting = connection.execute(
-            select(
-                Job.id,
-                Job.attempt,
-                Job.num_ranks,
-                func.extract("epoch", func.now() - Job.created_at),
-                Job.status,
-            )
-            .where(Job.pool_id == pool_row, Job.state == JobState.QUEUED.value)
-            .order_by(Job.created_at, Job.id)
-            .limit(PASS_LIMIT)
-        ).all()
+        waiting = connection.execute(_WAITING, {"pool": pool_row}).all()
         if not waiting:
             return Snapshot(pool_row, (), ())
         return Snapshot(
@@ -128,19 +125,25 @@ def write_waiting(database: Database, reasons: Mapping[str, str]) -> None:
             )
 
 
-def _room(connection: Connection, pool_row: int) -> list[NodeRoom]:
-    held = (
-        select(func.count())
+_ROOM = (
+    select(
+        Node.id,
+        Node.name,
+        Node.slots,
+        Node.slots
+        - select(func.count())
         .select_from(Rank)
         .where(Rank.node_id == Node.id, Rank.released_at.is_(None))
         .correlate(Node)
-        .scalar_subquery()
+        .scalar_subquery(),
     )
-    rows = connection.execute(
-        select(Node.id, Node.name, Node.slots, Node.slots - held)
-        .where(Node.pool_id == pool_row, Node.state == "READY")
-        .order_by(Node.id)
-    )
+    .where(Node.pool_id == bindparam("pool"), Node.state == "READY")
+    .order_by(Node.id)
+)
+
+
+def _room(connection: Connection, pool_row: int) -> list[NodeRoom]:
+    rows = connection.execute(_ROOM, {"pool": pool_row})
     return [NodeRoom(row[0], row[1], row[2], row[3]) for row in rows]
 
 

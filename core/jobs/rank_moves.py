@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger as SqlBigInteger
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Text,
-    column,
-    func,
-    insert,
-    literal,
-    select,
-    text,
-    update,
-    values,
-)
-from sqlalchemy import Integer as SqlInteger
+from sqlalchemy import Connection, TextClause, text
 
-from core.models import JobEvent, Rank
 from core.states import RANK_ENDED, RankState, sources_of_rank
+
+_INSERT = text(
+    "INSERT INTO ranks (job_id, attempt, rank, state)"
+    " SELECT :job, :attempt, g, 'WAITING' FROM generate_series(0, :last) AS g"
+)
 
 
 def insert_ranks(connection: Connection, job_id: str, attempt: int, num_ranks: int) -> None:
     """Write an attempt's ranks, WAITING; one statement whatever their number."""
-    connection.execute(
-        text(
-            "INSERT INTO ranks (job_id, attempt, rank, state)"
-            " SELECT :job, :attempt, g, 'WAITING' FROM generate_series(0, :last) AS g"
-        ),
-        {"job": job_id, "attempt": attempt, "last": num_ranks - 1},
-    )
+    connection.execute(_INSERT, {"job": job_id, "attempt": attempt, "last": num_ranks - 1})
 
 
 def move_ranks(
@@ -45,85 +30,108 @@ def move_ranks(
     ranks: Sequence[int] | None = None,
     node_id: int | None = None,
     sources: frozenset[RankState] | None = None,
-    guard: ColumnElement[bool] | None = None,
+    unheld_unless: RankState | None = None,
+    if_job_pending: bool = False,
     reason: str = "",
     message: str = "",
     columns: Mapping[str, Any] | None = None,
+    lease_seconds: float | None = None,
+    released: bool = False,
 ) -> list[int]:
     """Move an attempt's ranks to `to`; the ranks that moved, in order.
 
-    `ranks` and `node_id` narrow which; `sources` defaults to every state that may become `to`; `guard` is
-    one more condition. End states set `ended_at` unless `columns` brings the engine's own time.
+    `ranks` and `node_id` narrow which; `sources` defaults to every state that may become `to`. With
+    `unheld_unless`, only ranks in that state, or whose step's lease has run out. With `if_job_pending`, only
+    while the job is PENDING and not being stopped. End states set `ended_at` unless `columns` brings the
+    engine's own time. `lease_seconds` gives the caller's step its hold; `released` frees the slot.
     """
-    allowed = sources_of_rank(to) if sources is None else sources
-    conditions: list[ColumnElement[bool]] = [
-        Rank.job_id == job_id,
-        Rank.attempt == attempt,
-        Rank.state.in_([state.value for state in allowed]),
-    ]
-    if ranks is not None:
-        conditions.append(Rank.rank.in_(list(ranks)))
-    if node_id is not None:
-        conditions.append(Rank.node_id == node_id)
-    if guard is not None:
-        conditions.append(guard)
-    changes: dict[str, Any] = {"state": to.value, "lease_until": None, **(columns or {})}
+    changes = dict(columns or {})
     if to in RANK_ENDED:
-        changes.setdefault("ended_at", func.now())
         changes.update(reason=reason, message=message)
-    moved = (
-        update(Rank)
-        .where(*conditions)
-        .values(**changes)
-        .returning(Rank.job_id, Rank.attempt, Rank.rank)
-        .cte("moved")
+    statement = _move_statement(
+        tuple(sorted(changes)),
+        ends=to in RANK_ENDED and "ended_at" not in changes,
+        leased=lease_seconds is not None,
+        released=released,
+        some_ranks=ranks is not None,
+        on_node=node_id is not None,
+        unheld=unheld_unless is not None,
+        if_job_pending=if_job_pending,
     )
-    event = (
-        insert(JobEvent)
-        .from_select(
-            ["job_id", "attempt", "rank", "state", "reason", "message"],
-            select(
-                moved.c.job_id,
-                moved.c.attempt,
-                moved.c.rank,
-                literal(to.value),
-                literal(reason),
-                literal(message),
-            ),
+    moved = connection.execute(
+        statement,
+        {
+            **{f"set_{name}": value for name, value in changes.items()},
+            "job": job_id,
+            "attempt": attempt,
+            "to": to.value,
+            "allowed": [state.value for state in (sources_of_rank(to) if sources is None else sources)],
+            "ranks": list(ranks or ()),
+            "node": node_id,
+            "free": unheld_unless.value if unheld_unless else None,
+            "lease": lease_seconds,
+            "reason": reason,
+            "message": message,
+        },
+    )
+    return sorted(moved.scalars())
+
+
+@lru_cache(maxsize=256)
+def _move_statement(
+    changed: tuple[str, ...],
+    *,
+    ends: bool,
+    leased: bool,
+    released: bool,
+    some_ranks: bool,
+    on_node: bool,
+    unheld: bool,
+    if_job_pending: bool,
+) -> TextClause:
+    """The SQL of one shape of move. As text, once per shape: these run a dozen times for every job, and
+    building them out of expressions each time costs more than running them."""
+    sets = ["state = :to", *(f"{name} = :set_{name}" for name in changed)]
+    sets.append("lease_until = now() + make_interval(secs => :lease)" if leased else "lease_until = NULL")
+    if ends:
+        sets.append("ended_at = now()")
+    if released:
+        sets.append("released_at = now()")
+    conditions = ["job_id = :job", "attempt = :attempt", "state = ANY(:allowed)"]
+    if some_ranks:
+        conditions.append("rank = ANY(:ranks)")
+    if on_node:
+        conditions.append("node_id = :node")
+    if unheld:
+        conditions.append("(state = :free OR lease_until < now())")
+    if if_job_pending:
+        conditions.append(
+            "EXISTS (SELECT 1 FROM jobs WHERE id = :job AND jobs.attempt = :attempt AND jobs.state = 'PENDING'"
+            " AND stop_requested_at IS NULL)"
         )
-        .add_cte(moved)
-        .returning(JobEvent.rank)
+    return text(
+        f"WITH moved AS (UPDATE ranks SET {', '.join(sets)} WHERE {' AND '.join(conditions)}"  # noqa: S608
+        " RETURNING job_id, attempt, rank)"
+        " INSERT INTO job_events (job_id, attempt, rank, state, reason, message)"
+        " SELECT job_id, attempt, rank, CAST(:to AS text), CAST(:reason AS text), CAST(:message AS text)"
+        " FROM moved RETURNING rank"
     )
-    return sorted(rank for (rank,) in connection.execute(event) if rank is not None)
+
+
+_PLACE = text(
+    "WITH moved AS (UPDATE ranks SET state = 'PLACED', node_id = wanted.node, placed_at = now()"
+    " FROM unnest(CAST(:nodes AS bigint[])) WITH ORDINALITY AS wanted(node, place)"
+    " WHERE job_id = :job AND attempt = :attempt AND rank = wanted.place - 1 AND state = 'WAITING'"
+    " RETURNING job_id, attempt, rank)"
+    " INSERT INTO job_events (job_id, attempt, rank, state)"
+    " SELECT job_id, attempt, rank, 'PLACED' FROM moved RETURNING rank"
+)
 
 
 def place_ranks(connection: Connection, job_id: str, attempt: int, nodes: Sequence[int]) -> bool:
     """WAITING → PLACED for all of an attempt's ranks, rank i on `nodes[i]`; False unless all moved."""
-    wanted = values(column("rank", SqlInteger), column("node_id", SqlBigInteger), name="wanted").data(
-        list(enumerate(nodes))
-    )
-    moved = (
-        update(Rank)
-        .where(
-            Rank.job_id == job_id,
-            Rank.attempt == attempt,
-            Rank.rank == wanted.c.rank,
-            Rank.state == RankState.WAITING.value,
-        )
-        .values(state=RankState.PLACED.value, node_id=wanted.c.node_id, placed_at=func.now())
-        .returning(Rank.job_id, Rank.attempt, Rank.rank)
-        .cte("moved")
-    )
-    event = (
-        insert(JobEvent)
-        .from_select(
-            ["job_id", "attempt", "rank", "state"],
-            select(moved.c.job_id, moved.c.attempt, moved.c.rank, literal(RankState.PLACED.value, Text)),
-        )
-        .add_cte(moved)
-        .returning(JobEvent.rank)
-    )
-    return len(connection.execute(event).all()) == len(nodes)
+    placed = connection.execute(_PLACE, {"job": job_id, "attempt": attempt, "nodes": list(nodes)})
+    return len(placed.all()) == len(nodes)
 
 
 def record_containers(
@@ -144,18 +152,14 @@ def record_containers(
     return moved
 
 
+_RELEASE = text(
+    "UPDATE ranks SET released_at = now() WHERE job_id = :job AND attempt = :attempt AND rank = ANY(:ranks)"
+    " AND state = ANY(:ended) AND released_at IS NULL RETURNING rank"
+)
+
+
 def release_ranks(connection: Connection, job_id: str, attempt: int, ranks: Sequence[int]) -> list[int]:
     """Free the slots of ranks that have ended and whose containers are gone; those freed by this call."""
-    rows = connection.execute(
-        update(Rank)
-        .where(
-            Rank.job_id == job_id,
-            Rank.attempt == attempt,
-            Rank.rank.in_(list(ranks)),
-            Rank.state.in_([state.value for state in RANK_ENDED]),
-            Rank.released_at.is_(None),
-        )
-        .values(released_at=func.now())
-        .returning(Rank.rank)
-    )
-    return sorted(rank for (rank,) in rows)
+    ended = [state.value for state in RANK_ENDED]
+    freed = connection.execute(_RELEASE, {"job": job_id, "attempt": attempt, "ranks": list(ranks), "ended": ended})
+    return sorted(freed.scalars())

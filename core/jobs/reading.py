@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
 
 from core.database import Database
 from core.errors import NotFound
-from core.models import Job, NodePool, Notebook, Rank
+from core.models import Job, NodePool, Notebook
 from core.spec import JobSpec, spec_from_json
 from core.states import JobState
 
@@ -68,6 +67,16 @@ _COLUMNS = (
 )
 
 
+_ONE = (
+    select(*_COLUMNS)
+    .join(NodePool, NodePool.id == Job.pool_id)
+    .where(Job.account_id == bindparam("account"), Job.id == bindparam("job"))
+)
+_POOL = select(NodePool.id, NodePool.default_image_ref).where(
+    NodePool.account_id == bindparam("account"), NodePool.pool_id == bindparam("pool")
+)
+
+
 def get_job(database: Database, account: str, job_id: str) -> JobRecord:
     """The account's job. Raises NotFound."""
     with database.transaction() as connection:
@@ -76,11 +85,7 @@ def get_job(database: Database, account: str, job_id: str) -> JobRecord:
 
 def read_job(connection: Connection, account: str, job_id: str) -> JobRecord:
     """`get_job` within a transaction."""
-    row = connection.execute(
-        select(*_COLUMNS)
-        .join(NodePool, NodePool.id == Job.pool_id)
-        .where(Job.account_id == account, Job.id == job_id)
-    ).first()
+    row = connection.execute(_ONE, {"account": account, "job": job_id}).first()
     if row is None:
         raise not_found(account, job_id)
     return _record(row)
@@ -123,25 +128,10 @@ def get_notebook(database: Database, account: str, job_id: str, rank: int) -> by
     return zlib.decompress(content)
 
 
-def holding_ranks(database: Database) -> Sequence[tuple[str, int, int]]:
-    """Every (job, attempt, rank) that holds a slot now."""
-    with database.transaction() as connection:
-        rows = connection.execute(
-            select(Rank.job_id, Rank.attempt, Rank.rank).where(
-                Rank.node_id.is_not(None), Rank.released_at.is_(None)
-            )
-        )
-        return [(row.job_id, row.attempt, row.rank) for row in rows]
-
-
 def find_pool(connection: Connection, account: str, pool: str) -> tuple[int, str | None] | None:
     """The row id and the default image of the account's pool, or None."""
-    row = connection.execute(
-        select(NodePool.id, NodePool.default_image_ref).where(
-            NodePool.account_id == account, NodePool.pool_id == pool
-        )
-    ).first()
-    return None if row is None else row.tuple()
+    row = connection.execute(_POOL, {"account": account, "pool": pool}).first()
+    return None if row is None else (row.id, row.default_image_ref)
 
 
 def not_found(account: str, job_id: str) -> NotFound:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from core.database import Database
 from core.errors import FailedPrecondition, Superseded
@@ -23,6 +23,10 @@ from core.states import JOB_ENDED, RANK_ENDED, JobState, RankState
 _STOPPING = "stopping its ranks"
 #: Ranks that no step holds and that never ran: they end at once, without asking an engine.
 _NEVER_STARTED = frozenset({RankState.WAITING, RankState.PLACED, RankState.CREATED})
+
+
+#: A job's row, locked by the transaction that read it.
+LockedJob = Row[*tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -85,19 +89,22 @@ def delete(database: Database, account: str, job_id: str) -> Settled:
         return _end_what_never_started(connection, lock_job(connection, job_id))
 
 
-def lock_job(connection: Connection, job_id: str) -> Row[Any]:
+_LOCK = (
+    select(Job.id, Job.pool_id, Job.state, Job.attempt, Job.num_ranks, Job.stop_requested_at)
+    .where(Job.id == bindparam("job"))
+    .with_for_update()
+)
+
+
+def lock_job(connection: Connection, job_id: str) -> LockedJob:
     """The job's row, locked until the transaction ends. Raises Superseded where it is gone."""
-    row = connection.execute(
-        select(Job.id, Job.pool_id, Job.state, Job.attempt, Job.num_ranks, Job.spec, Job.stop_requested_at)
-        .where(Job.id == job_id)
-        .with_for_update()
-    ).first()
+    row = connection.execute(_LOCK, {"job": job_id}).first()
     if row is None:
         raise Superseded(f"job {job_id} is gone")
     return row
 
 
-def settle(connection: Connection, job: Row[Any]) -> Settled:
+def settle(connection: Connection, job: LockedJob) -> Settled:
     """Judge a locked job after one of its ranks has ended, and move it where the verdict says."""
     outcomes = read_outcomes(connection, job.id, job.attempt)
     verdict = judge(outcomes)
@@ -135,24 +142,27 @@ def release(database: Database, job_id: str, attempt: int, ranks: Sequence[int])
     return Settled(job.pool_id, slots_freed=True)
 
 
+_OUTCOMES = (
+    select(
+        Rank.rank,
+        Rank.state,
+        Node.name,
+        Rank.exit_code,
+        Rank.oom_killed,
+        Rank.reason,
+        Rank.message,
+        Rank.started_at,
+        Rank.ended_at,
+    )
+    .outerjoin(Node, Node.id == Rank.node_id)
+    .where(Rank.job_id == bindparam("job"), Rank.attempt == bindparam("attempt"))
+    .order_by(Rank.rank)
+)
+
+
 def read_outcomes(connection: Connection, job_id: str, attempt: int) -> list[RankOutcome]:
     """The attempt's ranks as the verdict sees them, in rank order."""
-    rows = connection.execute(
-        select(
-            Rank.rank,
-            Rank.state,
-            Node.name,
-            Rank.exit_code,
-            Rank.oom_killed,
-            Rank.reason,
-            Rank.message,
-            Rank.started_at,
-            Rank.ended_at,
-        )
-        .outerjoin(Node, Node.id == Rank.node_id)
-        .where(Rank.job_id == job_id, Rank.attempt == attempt)
-        .order_by(Rank.rank)
-    )
+    rows = connection.execute(_OUTCOMES, {"job": job_id, "attempt": attempt})
     return [RankOutcome(row[0], RankState(row[1]), row[2] or "", *row[3:]) for row in rows]
 
 
@@ -161,7 +171,7 @@ def running_status(num_ranks: int) -> str:
     return "running" if num_ranks == 1 else f"all {num_ranks} ranks are running"
 
 
-def _end_what_never_started(connection: Connection, job: Row[Any]) -> Settled:
+def _end_what_never_started(connection: Connection, job: LockedJob) -> Settled:
     """End the ranks that need no engine; order the nodes of the others to stop them."""
     moved = rank_moves.move_ranks(
         connection,
@@ -194,7 +204,7 @@ def _end_what_never_started(connection: Connection, job: Row[Any]) -> Settled:
     return Settled(settled.pool_row, stops, settled.ended, bool(moved))
 
 
-def _locked_job_of(connection: Connection, account: str, job_id: str) -> Row[Any]:
+def _locked_job_of(connection: Connection, account: str, job_id: str) -> LockedJob:
     owned = connection.execute(select(Job.id).where(Job.id == job_id, Job.account_id == account)).first()
     if owned is None:
         raise not_found(account, job_id)
@@ -204,7 +214,7 @@ def _locked_job_of(connection: Connection, account: str, job_id: str) -> Row[Any
         raise not_found(account, job_id) from None
 
 
-def _purge_if_released(connection: Connection, job: Row[Any]) -> None:
+def _purge_if_released(connection: Connection, job: LockedJob) -> None:
     holding = connection.execute(
         select(func.count())
         .select_from(Rank)

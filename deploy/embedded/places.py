@@ -7,7 +7,6 @@ reach is put where it can, and a symbolic link at the wanted path records where 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import secrets
@@ -135,8 +134,6 @@ def _relocate(path: Path, real: Path) -> Path:
 def _forget_link(path: Path) -> None:
     if path.is_symlink():
         path.unlink()
-        with contextlib.suppress(OSError):  # Others' data is there.
-            OPEN_STATE.rmdir()
 
 
 def _reaches(account: Account, directory: Path) -> bool:

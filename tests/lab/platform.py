@@ -107,9 +107,9 @@ class Platform:
         process.wait(10)
 
     def containers(self) -> list[Any]:
-        """Every container of this platform, running or not."""
+        """Every container of this platform, running, ended, or being removed."""
         label = f"longshore.installation={self.installation}"
-        return list(self.engine.containers.list(all=True, ignore_removed=True, filters={"label": label}))
+        return list(self.engine.containers.list(all=True, sparse=True, filters={"label": label}))
 
     def gang_networks(self) -> list[Any]:
         """Every gang network of this platform."""
@@ -163,6 +163,7 @@ class Platform:
         for container in self.containers():
             container.remove(force=True, v=True)
         label = f"longshore.installation={self.installation}"
+        wait_until(lambda: not self.containers(), 30, "no container is left")
         for network in self.engine.networks.list(filters={"label": label}):
             network.remove()
         self.client.close()

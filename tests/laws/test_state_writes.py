@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "api", "worker", "client", "deploy")
 #: The row class whose `state` a statement writes → the only file that may.
 OWNERS = {"Job": "core/jobs/job_moves.py", "Rank": "core/jobs/rank_moves.py"}
+#: Raw SQL that gives the column a value. In an f-string each piece is a string of its own, so an UPDATE whose
+#: assignments are put in later counts as one that does.
+_SQL = {
+    row: re.compile(rf"insert into {table} \([^)]*\bstate\b|update {table} set (?:$|(?:(?! where ).)*\bstate =)")
+    for table, row in (("jobs", "Job"), ("ranks", "Rank"))
+}
 _WRITERS = {"insert", "update", "upsert"}
 
 
@@ -23,10 +30,8 @@ def writes_of_state(source: str) -> list[tuple[str, int]]:
             if row and (not spelled_out or any(keyword.arg == "state" for keyword in node.keywords)):
                 found.append((row, node.lineno))
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            sql = " ".join(node.value.lower().split())
-            for table, row in (("jobs", "Job"), ("ranks", "Rank")):
-                if f"insert into {table}" in sql or f"update {table} " in sql:
-                    found.append((row, node.lineno))
+            sql = " ".join(node.value.lower().split(" "))
+            found += [(row, node.lineno) for row, pattern in _SQL.items() if pattern.search(sql)]
         if isinstance(node, ast.Assign | ast.AugAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Attribute) and target.attr == "state" for target in targets):
@@ -76,7 +81,10 @@ def test_writes_of_state_spelled_in_each_known_way_are_seen() -> None:
         "update(Rank).where(Rank.rank == 1).values(**changes)",
         "insert(Job).values({'state': 'X'})",
         "text('UPDATE jobs SET state = 1')",
+        "text('INSERT INTO ranks (a, state) VALUES (1, 2)')",
+        "text(f'UPDATE ranks SET {sets} WHERE x')",
         "job.state = 'RUNNING'",
     ):
         assert writes_of_state(source), source
     assert not writes_of_state("update(Job).where(Job.state == 'QUEUED').values(status='waits')")
+    assert not writes_of_state("text('UPDATE jobs SET status = 1 WHERE state = 2')")
