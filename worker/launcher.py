@@ -169,7 +169,7 @@ class Launcher:
         self._ring(settled)
         engine.remove(key.container_name)
         freed = stopping.release(self._database, key.job_id, key.attempt, [key.rank])
-        if freed is not None:
+        if freed is not None and freed.slots_freed:
             self._bell.schedule(freed.pool_row)
 
     def _fail(self, work: LaunchWork, ranks: Sequence[int], error: EngineError) -> None:

@@ -71,5 +71,5 @@ def _remove(database: Database, bell: Bell, engine: Engine, key: RankKey) -> Non
         log.info("removal_superseded", job=key.job_id, rank=key.rank, why=str(error))
         return
     freed = stopping.release(database, key.job_id, key.attempt, [key.rank])
-    if freed is not None:
+    if freed is not None and freed.slots_freed:
         bell.schedule(freed.pool_row)

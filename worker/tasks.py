@@ -52,7 +52,15 @@ def register(app: Celery, settings: Settings) -> None:
     launcher = Launcher(database, bell, settings, engines)
 
     def schedule(pool_row: int) -> None:
-        run_pass(database, bell, pool_row, settings.network_range)
+        orders = run_pass(database, pool_row, settings.network_range)
+        # One launch goes on here, if its engine is ours: for a single job that saves a way through the
+        # broker. Whatever becomes of this process, its rows say PLACED and the sweeper rings.
+        ours = next((order for order in orders if order.worker_group == settings.worker_group), None)
+        for order in orders:
+            if order is not ours:
+                bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
+        if ours is not None:
+            launcher.launch(ours.job_id, ours.attempt, ours.node_id)
 
     def start(job_id: str, attempt: int, node_id: int) -> None:
         launcher.start(job_id, attempt, node_id, get_node(database, node_id).endpoint)

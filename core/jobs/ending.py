@@ -82,8 +82,9 @@ def record_exit(database: Database, job_id: str, attempt: int, rank: int, end: R
             raise Superseded(f"rank {rank} of job {job_id} has ended already")
         if end.notebook is not None:
             _keep_notebook(connection, job_id, attempt, rank, end.notebook)
-        run_if_all_started(connection, job)
-        return settle(connection, lock_job(connection, job_id))
+        if run_if_all_started(connection, job):
+            job = lock_job(connection, job_id)
+        return settle(connection, job)
 
 
 def record_lost(database: Database, job_id: str, attempt: int, rank: int, *, reason: str, message: str) -> Settled:

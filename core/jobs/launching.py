@@ -249,14 +249,16 @@ def record_started(database: Database, job_id: str, attempt: int, started_at: Ma
         run_if_all_started(connection, job)
 
 
-def run_if_all_started(connection: Connection, job: LockedJob) -> None:
+def run_if_all_started(connection: Connection, job: LockedJob) -> bool:
     """PENDING → RUNNING for a locked job, when every rank has been started and none was stopped before."""
     job_id, attempt = job.id, job.attempt
     if job.state != JobState.PENDING.value or job.stop_requested_at is not None:
-        return
+        return False
     states = connection.execute(_GANG, {"job": job_id, "attempt": attempt}).all()
     if all(row.state in _STARTED and row.started_at is not None for row in states):
-        job_moves.move_job(connection, job_id, attempt, JobState.RUNNING, status=running_status(job.num_ranks))
+        status = running_status(job.num_ranks)
+        return job_moves.move_job(connection, job_id, attempt, JobState.RUNNING, status=status)
+    return False
 
 
 def record_failure(

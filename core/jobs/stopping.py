@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
 from core.database import Database
 from core.errors import FailedPrecondition, Superseded
@@ -128,8 +128,14 @@ def settle(connection: Connection, job: LockedJob) -> Settled:
     return Settled(job.pool_id, ended=True)
 
 
+_AWAITED = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE pool_id = :pool AND state = 'QUEUED')")
+
+
 def release(database: Database, job_id: str, attempt: int, ranks: Sequence[int]) -> Settled | None:
-    """Free the slots of ended ranks whose containers are gone. None where nothing was left to free."""
+    """Free the slots of ended ranks whose containers are gone. None where nothing was left to free.
+
+    `slots_freed` says that somebody waits for them.
+    """
     with database.transaction() as connection:
         try:
             job = lock_job(connection, job_id)
@@ -139,7 +145,9 @@ def release(database: Database, job_id: str, attempt: int, ranks: Sequence[int])
             return None
         if job.state == JobState.DELETING.value:
             _purge_if_released(connection, job)
-    return Settled(job.pool_id, slots_freed=True)
+        # Nobody waiting means nothing to ring for: most slots of an idle pool are freed so.
+        awaited = connection.execute(_AWAITED, {"pool": job.pool_id}).scalar_one()
+    return Settled(job.pool_id, slots_freed=bool(awaited))
 
 
 _OUTCOMES = (

@@ -92,7 +92,7 @@ def main() -> None:
     servers = Servers()
     raw = RawEngine(ENGINE, options.image)
     with tempfile.TemporaryDirectory() as folder, raw.network():
-        platform = Platform(servers, Path(folder), second_octet=205)
+        platform = Platform(servers, Path(folder))
         starts = StartTimes(platform.installation)
         try:
             platform_rate(platform, options.image, 4)

@@ -19,6 +19,7 @@ import docker
 from core.jobs.launching import LaunchWork, RankLimits
 from core.settings import Settings
 from core.spec import JobSpec, ShellExecutor
+from tests.lab.platform import free_octet
 from worker.containers import container_of, network_of
 from worker.docker_engine.payload import container_payload, network_payload
 
@@ -33,7 +34,7 @@ class RawEngine:
             database_url="postgresql://unused/x",
             broker_url="redis://unused",
             installation=f"bench-{secrets.token_hex(4)}",
-            solo_network=IPv4Network("10.199.0.0/20"),
+            solo_network=IPv4Network(f"10.{free_octet(docker.DockerClient(base_url=endpoint))}.0.0/20"),
         )
         self._memory_bytes = 512 << 20
 

@@ -22,7 +22,6 @@ def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iter
     started = Platform(
         servers,
         tmp_path_factory.mktemp("faults"),
-        second_octet=204,
         slots=12,
         lease_seconds=3,
         step_lease_seconds=5,

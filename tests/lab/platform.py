@@ -20,6 +20,7 @@ import psycopg
 from core.accounts import ensure_first_account
 from core.database import Database
 from core.nodes import ensure_node, ensure_pool
+from deploy.down import remove_ours
 from tests.lab.api_client import ApiClient
 from tests.lab.servers import Servers
 
@@ -40,19 +41,19 @@ RUNNING: list[Platform] = []
 class Platform:
     """Four real processes on one engine. `kill` and `start` are for fault tests."""
 
-    def __init__(
-        self, servers: Servers, folder: Path, *, second_octet: int, slots: int = 8, **settings: Any
-    ) -> None:
+    def __init__(self, servers: Servers, folder: Path, *, slots: int = 8, **settings: Any) -> None:
         self.servers = servers
         self.folder = folder
         self.installation = f"test-{secrets.token_hex(4)}"
         self.database_url = servers.new_database()
         self.broker_url = servers.new_broker()
         self.database = Database(self.database_url)
+        self._connection = psycopg.connect(self.database_url, autocommit=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         # docker-py's own client: tests look at the engine past the platform.
         self.engine: Any = docker.DockerClient(base_url=ENGINE)
+        octet = free_octet(self.engine)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
             **os.environ,
@@ -62,8 +63,8 @@ class Platform:
             "LONGSHORE_API_PORT": str(self.port),
             "LONGSHORE_INSTALLATION": self.installation,
             "LONGSHORE_WORKER_GROUP": self.installation,
-            "LONGSHORE_NETWORK_RANGE": f"10.{second_octet}.0.0/17",
-            "LONGSHORE_SOLO_NETWORK": f"10.{second_octet}.128.0/20",
+            "LONGSHORE_NETWORK_RANGE": f"10.{octet}.0.0/17",
+            "LONGSHORE_SOLO_NETWORK": f"10.{octet}.128.0/20",
             **{f"LONGSHORE_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.client = self.new_account("acme", "ann@acme.test")
@@ -124,8 +125,7 @@ class Platform:
 
     def query(self, statement: Any) -> list[Any]:
         """Rows of a statement, straight from the database."""
-        with psycopg.connect(self.database_url, autocommit=True) as connection:
-            return connection.execute(statement).fetchall()
+        return self._connection.execute(statement).fetchall()
 
     def wait_at_rest(self, seconds: float = 30) -> None:
         """Return when no container, gang network or slot is in use."""
@@ -160,14 +160,10 @@ class Platform:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
-        for container in self.containers():
-            container.remove(force=True, v=True)
-        label = f"longshore.installation={self.installation}"
-        wait_until(lambda: not self.containers(), 30, "no container is left")
-        for network in self.engine.networks.list(filters={"label": label}):
-            network.remove()
+        remove_ours(self.engine, self.installation)
         self.client.close()
         self.engine.close()
+        self._connection.close()
         self.database.close()
 
     def _ready(self) -> bool:
@@ -184,6 +180,17 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(0.05)
+
+
+def free_octet(engine: Any) -> int:
+    """The second octet of a 10.x.0.0/16 in which the engine has no network."""
+    subnets = [
+        str(entry.get("Subnet"))
+        for network in engine.networks.list()
+        for entry in network.attrs["IPAM"]["Config"] or ()
+    ]
+    free = [octet for octet in range(203, 250) if not any(s.startswith(f"10.{octet}.") for s in subnets)]
+    return secrets.choice(free)
 
 
 def free_port() -> int:

@@ -27,7 +27,6 @@ def platform(servers: Servers, registry: Registry, tmp_path_factory: pytest.Temp
     started = Platform(
         servers,
         tmp_path_factory.mktemp("platform"),
-        second_octet=203,
         registry_config=registry.config,
         orphan_grace_seconds=2,
         listing_seconds=1,

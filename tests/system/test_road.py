@@ -173,7 +173,7 @@ def test_containers_are_hardened_as_inspected(client: ApiClient, platform: Platf
         host = found["HostConfig"]
         assert (host["Privileged"], host["Binds"], found["Mounts"]) == (False, None, [])
         assert host["CapDrop"] == ["ALL"]
-        assert host["SecurityOpt"] == ["no-new-privileges:true"]
+        assert host["SecurityOpt"] == ["no-new-privileges"]
         assert host["Memory"] > 0
         assert host["PidsLimit"] > 0
         assert host["NanoCpus"] > 0

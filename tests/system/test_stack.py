@@ -13,11 +13,12 @@ from typing import Any
 import docker
 import pytest
 
+from deploy.down import remove_ours
 from deploy.home import read_env_file
 from deploy.stack_images import build_stack_images
 from tests.lab.api_client import ApiClient
 from tests.lab.images import BUSYBOX, ensure_busybox
-from tests.lab.platform import ENGINE, ROOT, free_port
+from tests.lab.platform import ENGINE, ROOT, free_octet, free_port
 
 
 class Stack:
@@ -27,6 +28,7 @@ class Stack:
         self.folder = folder
         self.project = f"lstest{secrets.token_hex(4)}"
         self.engine: Any = docker.DockerClient(base_url=ENGINE, timeout=300)
+        octet = free_octet(self.engine)
         self.environment = {
             **os.environ,
             **build_stack_images(self.engine),
@@ -34,8 +36,8 @@ class Stack:
             "VALKEY_PASSWORD": secrets.token_hex(12),
             "LONGSHORE_PORT": str(free_port()),
             "LONGSHORE_INSTALLATION": self.project,
-            "LONGSHORE_NETWORK_RANGE": "10.206.0.0/17",
-            "LONGSHORE_SOLO_NETWORK": "10.206.128.0/20",
+            "LONGSHORE_NETWORK_RANGE": f"10.{octet}.0.0/17",
+            "LONGSHORE_SOLO_NETWORK": f"10.{octet}.128.0/20",
         }
 
     def compose(self, *words: str) -> str:
@@ -56,11 +58,7 @@ class Stack:
     def down(self) -> None:
         """Remove the project, its volumes, and what its jobs left on the engine."""
         self.compose("down", "-v", "--remove-orphans", "-t", "5")
-        label = f"longshore.installation={self.project}"
-        for container in self.engine.containers.list(all=True, filters={"label": label}):
-            container.remove(force=True)
-        for network in self.engine.networks.list(filters={"label": label}):
-            network.remove()
+        remove_ours(self.engine, self.project)
         self.engine.close()
 
 

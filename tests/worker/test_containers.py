@@ -42,7 +42,7 @@ def test_container_payload_is_hardened() -> None:
     assert host["CapDrop"] == ["ALL"]
     assert "SYS_ADMIN" not in host["CapAdd"]
     assert "NET_RAW" not in host["CapAdd"]
-    assert host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
     assert host["Init"] is True
     assert (host["NanoCpus"], host["Memory"], host["PidsLimit"]) == (1_500_000_000, 1 << 30, 512)
     assert host["MemorySwap"] == host["Memory"]

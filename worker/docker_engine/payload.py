@@ -42,7 +42,7 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
             "Init": True,
             "CapDrop": ["ALL"],
             "CapAdd": list(CAPABILITIES),
-            "SecurityOpt": ["no-new-privileges:true"],
+            "SecurityOpt": ["no-new-privileges"],
             "NanoCpus": int(spec.limits.cpu_count * 1_000_000_000),
             "Memory": spec.limits.memory_bytes,
             "MemorySwap": spec.limits.memory_bytes,

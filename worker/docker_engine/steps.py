@@ -21,6 +21,8 @@ from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
 _CONNECTIONS = 32
 #: How long another process may take to make the network that we were refused.
 _NETWORK_SECONDS = 2.0
+_NETWORK_KNOWN_SECONDS = 10.0
+_IMAGE_KNOWN_SECONDS = 2.0
 
 
 class DockerSteps:
@@ -29,6 +31,9 @@ class DockerSteps:
     def __init__(self, endpoint: str, *, timeout_seconds: float) -> None:
         self._endpoint = endpoint
         self._network_lock = threading.Lock()
+        #: Seen not long ago, so not asked for again for each of many jobs: until when (monotonic clock).
+        self._networks: dict[str, float] = {}
+        self._images: dict[str, tuple[ImageFacts, float]] = {}
         # "auto" asks the engine for its newest version: pinning one breaks on old or on new engines.
         with self._translated("connect"):
             self._api: Any = docker.APIClient(
@@ -38,6 +43,15 @@ class DockerSteps:
         self._platform = f"{version['Os']}/{version['Arch']}"
 
     def find_image(self, reference: str) -> ImageFacts | None:
+        known = self._images.get(reference)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        found = self._find_image(reference)
+        if found is not None:
+            self._images[reference] = (found, time.monotonic() + _IMAGE_KNOWN_SECONDS)
+        return found
+
+    def _find_image(self, reference: str) -> ImageFacts | None:
         with self._translated("image"):
             try:
                 found = self._api.inspect_image(reference)
@@ -52,7 +66,11 @@ class DockerSteps:
         # Two creates of one name at a time are refused in more than one way, and the name of the first is
         # not to be seen at once: so one at a time here, and a second look after a refusal (other processes).
         with self._network_lock, self._translated("network"):
+            if time.monotonic() < self._networks.get(spec.name, 0.0):
+                return
             if self._has_network(spec.name):
+                if spec.isolated:  # the one that all one-rank jobs share; a gang's is asked for once anyway
+                    self._networks[spec.name] = time.monotonic() + _NETWORK_KNOWN_SECONDS
                 return
             try:
                 self._post("/networks/create", network_payload(spec))

@@ -168,12 +168,25 @@ class NodeWatch:
             await scope.networks_due.wait()
             scope.networks_due.clear()
             for job_id, attempt in await scope.verb(networks_to_remove, scope.database):
-                await scope.engine.remove_network(gang_network_name(job_id, attempt))
-                await scope.verb(free_subnet, scope.database, job_id, attempt)
+                if await self._remove_network(gang_network_name(job_id, attempt)):
+                    await scope.verb(free_subnet, scope.database, job_id, attempt)
             # A network without a row is one whose removal was not seen through. Listed before rows are
             # read: a row is there before its network is.
             listed = await scope.engine.list_gang_networks()
             held = await scope.verb(held_networks, scope.database) if listed else set()
             for name in set(listed) - {gang_network_name(*key) for key in held}:
-                log.warning("stray_network_removed", network=name)
-                await scope.engine.remove_network(name)
+                log.warning("stray_network", network=name)
+                await self._remove_network(name)
+
+    async def _remove_network(self, name: str) -> bool:
+        """Whether it is gone. An engine may say that a network is in use when nothing is on it any more (it
+        counts wrong when many ends come at once, and right again after its restart): the next listing asks again.
+        """
+        try:
+            await self._scope.engine.remove_network(name)
+        except NodeUnreachable:
+            raise
+        except EngineError as error:
+            log.warning("network_kept", network=name, why=str(error))
+            return False
+        return True
