@@ -15,7 +15,7 @@ from celery import Celery
 
 from core.database import Database
 from core.errors import NodeUnreachable, Superseded, Unavailable
-from core.jobs.sweeping import find_due
+from core.jobs.sweeping import Due, find_due
 from core.nodes import get_node
 from core.queue import LAUNCH, SCHEDULE, START, STOP, SWEEP, Bell
 from core.settings import Settings
@@ -69,15 +69,7 @@ def register(app: Celery, settings: Settings) -> None:
         stop_ranks(database, bell, engines, job_id, attempt, node_id, settings.worker_group)
 
     def sweep() -> None:
-        due = find_due(database)
-        for pool_row in due.pools:
-            bell.schedule(pool_row)
-        for order in due.launches:
-            bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
-        for order in due.starts:
-            bell.start(order.worker_group, order.job_id, order.attempt, order.node_id)
-        for order in due.stops:
-            bell.stop(order.worker_group, order.job_id, order.attempt, order.node_id)
+        _ring_due(bell, find_due(database))
 
     steps: dict[str, Callable[..., None]] = {
         SCHEDULE: schedule,
@@ -88,6 +80,14 @@ def register(app: Celery, settings: Settings) -> None:
     }
     for name, step in steps.items():
         app.task(name=name)(_guarded(name, step))
+
+
+def _ring_due(bell: Bell, due: Due) -> None:
+    for pool_row in due.pools:
+        bell.schedule(pool_row)
+    for ring, orders in ((bell.launch, due.launches), (bell.start, due.starts), (bell.stop, due.stops)):
+        for order in orders:
+            ring(order.worker_group, order.job_id, order.attempt, order.node_id)
 
 
 def _guarded(name: str, step: Callable[..., None]) -> Callable[..., None]:

@@ -32,11 +32,18 @@ class StartTimes:
     """Listens to the engine's events past the platform: when each container of an installation started."""
 
     def __init__(self, installation: str) -> None:
-        self.seen: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
+        self._news = threading.Condition()
         self._client = docker.DockerClient(base_url=ENGINE)
         filters = {"label": f"longshore.installation={installation}", "event": "start"}
         self._events = self._client.events(decode=True, filters=filters)
         threading.Thread(target=self._listen, daemon=True).start()
+
+    def wait(self, name: str, seconds: float = 30) -> float:
+        """When the container of that name started. Nothing is polled, so that waiting costs nobody anything."""
+        with self._news:
+            assert self._news.wait_for(lambda: name in self._seen, seconds), f"{name} did not start"
+            return self._seen[name]
 
     def close(self) -> None:
         self._events.close()
@@ -44,7 +51,9 @@ class StartTimes:
 
     def _listen(self) -> None:
         for event in self._events:
-            self.seen[event["Actor"]["Attributes"]["name"]] = event["timeNano"] / 1e9
+            with self._news:
+                self._seen[event["Actor"]["Attributes"]["name"]] = event["timeNano"] / 1e9
+                self._news.notify_all()
 
 
 def platform_rate(platform: Platform, image: str, count: int) -> float:
@@ -73,11 +82,10 @@ def platform_latency(platform: Platform, starts: StartTimes, image: str) -> floa
     """Seconds from sending one POST on an idle platform to its container's start."""
     sent = time.time()
     job = platform.client.shell("true", image=image)
-    name = f"ls-{job['id']}-1-0"
+    started = starts.wait(f"ls-{job['id']}-1-0")
     platform.client.wait_end(job["id"])
     platform.wait_at_rest()
-    wait_until(lambda: name in starts.seen, 5, "the engine told of the start")
-    return starts.seen[name] - sent
+    return started - sent
 
 
 def main() -> None:
