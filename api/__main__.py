@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
-import structlog
 import uvicorn
 
 from api.app import create_app
+from core.event_log import configure_logging
 from core.settings import load_settings
 
 _FINISH_SECONDS = 10
@@ -25,21 +23,6 @@ def main() -> None:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=_FINISH_SECONDS,
-    )
-
-
-def configure_logging() -> None:
-    """One line per event: time, level, event, fields."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from core.event_log import configure_logging
 from core.settings import load_settings
-from worker.app import configure_logging, run_beat, run_worker
+from worker.app import run_beat, run_worker
 from worker.supervisor.process import run_supervisor
 
 

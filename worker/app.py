@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 
-import structlog
 from celery import Celery
 
 from core.queue import CONTROL_QUEUE, group_queue, make_celery
@@ -45,19 +43,4 @@ def run_beat(settings: Settings) -> None:
     """Ring the periodic steps until SIGTERM. The schedule is in memory: it has nothing worth keeping."""
     make_celery(settings.broker_url, sweep_seconds=settings.sweep_seconds).start(
         ["beat", "--scheduler=celery.beat:Scheduler", "--loglevel=WARNING"]
-    )
-
-
-def configure_logging() -> None:
-    """One line per event: time, level, event, fields."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
     )

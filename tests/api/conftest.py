@@ -14,10 +14,10 @@ import pytest
 import uvicorn
 from sqlalchemy import func, select, update
 
-from api.__main__ import configure_logging
 from api.app import create_app
 from core.accounts import ensure_first_account
 from core.database import Database
+from core.event_log import configure_logging
 from core.models import Job, User
 from core.nodes import ensure_pool
 from core.settings import Settings

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import docker
+import httpx
 import pytest
 
 from deploy.down import remove_ours
@@ -18,7 +19,7 @@ from deploy.home import read_env_file
 from deploy.stack_images import build_stack_images
 from tests.lab.api_client import ApiClient
 from tests.lab.images import BUSYBOX, ensure_busybox
-from tests.lab.platform import ENGINE, ROOT, free_octet, free_port
+from tests.lab.platform import ENGINE, ROOT, free_octet, free_port, wait_until
 
 
 class Stack:
@@ -53,6 +54,7 @@ class Stack:
         words = ("run", "--rm", "--no-deps", "migrate", "cat", "/var/lib/longshore/env")
         (self.folder / "env").write_text(self.compose(*words))
         found = read_env_file(self.folder / "env")
+        wait_until(lambda: _ready(found["LONGSHORE_URL"]), 120, "the stack's API is ready")
         return ApiClient(found["LONGSHORE_URL"], found["LONGSHORE_ACCOUNT"], found["LONGSHORE_API_KEY"])
 
     def down(self) -> None:
@@ -60,6 +62,13 @@ class Stack:
         self.compose("down", "-v", "--remove-orphans", "-t", "5")
         remove_ours(self.engine, self.project)
         self.engine.close()
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture
