@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
+import structlog
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from core.database import Database
+from core.errors import ResourceExhausted
 from core.jobs import job_moves, rank_moves
 from core.jobs.stopping import StopOrder
 from core.models import GangNetwork, Job, Node, NodePool, Rank
 from core.states import JobState
 from core.subnets import first_free_block
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,15 @@ def _room(connection: Connection, pool_row: int) -> list[NodeRoom]:
 
 
 def _reserve(connection: Connection, pool_row: int, placement: Placement, network_range: IPv4Network) -> bool:
+    """Take one placement's room and addresses; False where its job moved on or no address block is free."""
+    subnet = None
+    if len(placement.nodes) > 1:
+        taken = [IPv4Network(cidr) for cidr in connection.execute(select(GangNetwork.subnet)).scalars()]
+        try:
+            subnet = first_free_block(network_range, hosts=len(placement.nodes), taken=taken)
+        except ResourceExhausted as error:
+            log.warning("gang_put_off", job=placement.job_id, why=str(error))
+            return False
     if not job_moves.move_job(
         connection,
         placement.job_id,
@@ -159,11 +172,7 @@ def _reserve(connection: Connection, pool_row: int, placement: Placement, networ
         return False
     if not rank_moves.place_ranks(connection, placement.job_id, placement.attempt, placement.nodes):
         raise RuntimeError(f"job {placement.job_id} is QUEUED with ranks that are not WAITING")
-    if len(placement.nodes) > 1:
-        taken = connection.execute(select(GangNetwork.subnet)).scalars()
-        subnet = first_free_block(
-            network_range, hosts=len(placement.nodes), taken=[IPv4Network(cidr) for cidr in taken]
-        )
+    if subnet is not None:
         connection.execute(
             insert(GangNetwork).values(
                 job_id=placement.job_id, attempt=placement.attempt, pool_id=pool_row, subnet=str(subnet)

@@ -65,7 +65,7 @@ def _orders(connection: Connection, condition: ColumnElement[bool]) -> tuple[Sto
         .join(Node, Node.id == Rank.node_id)
         .where(Rank.released_at.is_(None), Rank.attempt == Job.attempt, condition)
     )
-    return tuple(StopOrder(*row.tuple()) for row in rows)
+    return tuple(StopOrder(row.worker_group, row.job_id, row.attempt, row.id) for row in rows)
 
 
 def _unheld() -> ColumnElement[bool]:

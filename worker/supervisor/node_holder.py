@@ -31,6 +31,8 @@ async def hold_node(node: NodeRecord, owner: str, database: Database, bell: Bell
         renewing = asyncio.ensure_future(_while_renewed(node, owner, database, settings))
         try:
             await asyncio.wait({watching, renewing}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done() and (fault := watching.exception()) is not None:
+                log.error("node_watch_failed", node=node.name, exc_info=fault)
         finally:
             for part in (watching, renewing):
                 part.cancel()
