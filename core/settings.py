@@ -50,7 +50,6 @@ class Settings(BaseSettings):
     )
     sweep_seconds: float = Field(default=3.0, description="period of the search for what was not rung for")
     listing_seconds: float = Field(default=10.0, description="period of the listing of a node's containers")
-    lost_after_seconds: float = Field(default=120.0, description="a node silent for so long has lost its ranks")
     orphan_grace_seconds: float = Field(
         default=60.0, description="a labelled container that no row explains is removed after this"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 import shutil
 import subprocess
 import tarfile
@@ -15,6 +16,8 @@ from tests.lab.platform import ENGINE
 BUSYBOX = "longshore-test/busybox:1"
 #: A file system with one program and nothing else: no shell, no Python.
 BARE = "longshore-test/bare:1"
+#: Bytes that do not compress, in a layer that nothing else has: its pull takes a while.
+BALLAST = "longshore-test/ballast:1"
 PYTHON = "longshore/python:3"
 NOTEBOOK = "longshore/notebook:3"
 #: The notebook image with the notebooks and modules that tests run, under /work.
@@ -51,6 +54,18 @@ def ensure_work(files: dict[str, str]) -> str:
     finally:
         engine.close()
     return WORK
+
+
+def ensure_ballast(size: int) -> None:
+    """BALLAST on the engine, of `size` random bytes."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        _add(tar, "ballast", secrets.token_bytes(size))
+    engine: Any = docker.DockerClient(base_url=ENGINE, timeout=120)
+    try:
+        engine.api.import_image_from_data(packed.getvalue(), repository=BALLAST[:-2], tag="1")
+    finally:
+        engine.close()
 
 
 def _tree(program: str, applets: list[str]) -> bytes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
-from tests.lab.api_client import ApiClient
-from tests.lab.images import BUSYBOX
+from tests.lab.api_client import ENDED, ApiClient
+from tests.lab.images import BALLAST, BUSYBOX, ensure_ballast
 from tests.lab.platform import Platform, free_port
 from tests.lab.registry import Registry
 
@@ -25,12 +28,20 @@ def test_pull_many_jobs_want_one_image_is_one_pull_with_credentials(
     registry.forget(reference)
 
 
-def test_pull_shows_its_progress_in_the_status(client: ApiClient, platform: Platform, registry: Registry) -> None:
-    reference = registry.push("longshore/python:3", "team/large:1")
+def test_pull_shows_its_progress_in_the_status(client: ApiClient, registry: Registry) -> None:
+    ensure_ballast(96 << 20)
+    reference = registry.push(BALLAST, "team/large:1")
+    registry.forget(BALLAST)
     job = client.shell("true", image=reference)
-    done = client.wait_end(job["id"], 120)
-    assert done["state"] == "COMPLETED", done["status"]
+    seen: set[str] = set()
+
+    def note_and_ended(now: dict[str, Any]) -> bool:
+        seen.add(now["status"])
+        return now["state"] in ENDED
+
+    client.wait_for(job["id"], note_and_ended, 120)
     registry.forget(reference)
+    assert any(re.fullmatch(rf"pulling {re.escape(reference)}: \d+ %", status) for status in seen), seen
 
 
 def test_pull_of_what_the_registry_does_not_have_says_so(client: ApiClient, registry: Registry) -> None:
