@@ -173,13 +173,13 @@ class Platform:
             return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, every: float = 0.05) -> None:
     """Ask again and again until `condition` holds; fails, saying `what` was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def free_octet(engine: Any) -> int:

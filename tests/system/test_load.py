@@ -6,14 +6,13 @@ The long form has 300 jobs; the short one, of the same mix, runs every time.
 from __future__ import annotations
 
 import random
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.lab.api_client import ApiClient
 from tests.lab.images import BUSYBOX, ensure_work
-from tests.lab.platform import Platform
+from tests.lab.platform import Platform, wait_until
 from tests.system.test_executors import FILES
 
 SEED = 20_26
@@ -45,15 +44,7 @@ def test_mixed_jobs_all_end_right_and_nothing_is_left(client: ApiClient, platfor
         body, end, lines = kinds[index % len(kinds)]
         ranks = chance.randint(1, 4)
         wanted[client.create(**body, numRanks=ranks)["id"]] = (end, lines, ranks)
-    to_cancel = [job_id for job_id, (end, _, _) in wanted.items() if end == "CANCELLED"]
-
-    def cancel_midway(job_id: str) -> None:
-        if chance.random() < 0.5:
-            client.wait_for(job_id, lambda job: job["state"] == "RUNNING", 900)
-        client.cancel(job_id)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(cancel_midway, to_cancel))
+    cancel_midway(client, [job_id for job_id, (end, _, _) in wanted.items() if end == "CANCELLED"], chance)
     for job_id, (end, lines, ranks) in wanted.items():
         done = client.wait_end(job_id, 900)
         assert done["state"] == end, (job_id, done["status"])
@@ -64,6 +55,25 @@ def test_mixed_jobs_all_end_right_and_nothing_is_left(client: ApiClient, platfor
             assert "exit code 1" in done["status"]
     platform.wait_at_rest(60)
     assert_one_container_per_rank(platform)
+
+
+def cancel_midway(client: ApiClient, jobs: list[str], chance: random.Random) -> None:
+    """Cancel half of the jobs at once, wherever they are, and each of the others as soon as it runs."""
+    waiting = set()
+    for job_id in jobs:
+        if chance.random() < 0.5:
+            client.cancel(job_id)
+        else:
+            waiting.add(job_id)
+
+    def all_cancelled() -> bool:
+        running = {job["name"].rpartition("/")[2] for job in client.list_all() if job["state"] == "RUNNING"}
+        for job_id in waiting & running:
+            client.cancel(job_id)
+        waiting.difference_update(running)
+        return not waiting
+
+    wait_until(all_cancelled, 900, "every job to be cancelled was seen running", every=0.5)
 
 
 def assert_one_container_per_rank(platform: Platform) -> None:
