@@ -6,6 +6,7 @@ started and ended by the fixtures that use them.
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -23,6 +24,9 @@ _PACKAGES = {"busybox-static": "busybox", "docker-registry": "docker-registry", 
 
 def main() -> int:
     """Set up, run pytest with the arguments given, clean up; pytest's exit status."""
+    # Whoever ends this run, by whatever signal it sends first, gets everything ended that was started.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     home = Home.from_environment()
     try:
         with step("engine") as this:
