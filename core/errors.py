@@ -75,18 +75,14 @@ class EngineError(LongshoreError):
     """An engine refused or failed. `reason` is the machine's code, the message a sentence for a person."""
 
     reason = "ENGINE_ERROR"
-    #: whose fault: True when repeating it on any node gives the same answer (the user's image, command, ...)
-    permanent = False
 
 
 class ImageNotFound(EngineError):
     reason = "IMAGE_NOT_FOUND"
-    permanent = True
 
 
 class RegistryDenied(EngineError):
     reason = "REGISTRY_DENIED"
-    permanent = True
 
 
 class RegistryUnreachable(EngineError):
@@ -95,14 +91,12 @@ class RegistryUnreachable(EngineError):
 
 class ImagePlatformMismatch(EngineError):
     reason = "IMAGE_PLATFORM_MISMATCH"
-    permanent = True
 
 
 class CommandNotStarted(EngineError):
     """The container's first process could not be executed: no such file, not executable, no directory."""
 
     reason = "COMMAND_NOT_STARTED"
-    permanent = True
 
 
 class ContainerGone(EngineError):

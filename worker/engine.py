@@ -81,7 +81,6 @@ class ImageFacts:
 
     image_id: str
     digest: str
-    platform: str
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,6 @@ class Engine(Protocol):
 
     def ensure_network(self, spec: NetworkSpec) -> None:
         """Make the network unless it is there."""
-
-    def remove_network(self, name: str) -> None:
-        """Remove the network if it is there."""
 
     def create(self, spec: ContainerSpec) -> str:
         """Create the rank's container, or find the one of its name; its id."""

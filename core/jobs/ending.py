@@ -29,8 +29,6 @@ class RankExit:
     last_line: str
     log_bytes: int
     notebook: bytes | None = None
-    #: set where the platform, not the container, knows why (the notebook was too large to keep, ...)
-    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class DockerSteps:
         platform = f"{found['Os']}/{found['Architecture']}"
         if platform != self._platform:
             raise ImagePlatformMismatch(f"{reference} is made for {platform}, and this node is {self._platform}")
-        return ImageFacts(found["Id"], digest_of(reference, found), platform)
+        return ImageFacts(found["Id"], digest_of(reference, found))
 
     def ensure_network(self, spec: NetworkSpec) -> None:
         # Two creates of one name at a time are refused in more than one way, and the name of the first is
@@ -80,13 +80,6 @@ class DockerSteps:
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(_NETWORK_SECONDS / 20)
-
-    def remove_network(self, name: str) -> None:
-        with self._translated("network"):
-            try:
-                self._api.remove_network(name)
-            except NotFound:
-                return
 
     def create(self, spec: ContainerSpec) -> str:
         name = spec.key.container_name
