@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -23,11 +24,17 @@ _PREFIX = "lsk"
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks."""
+    """Who asks: a user of an account, by one of his keys."""
 
     account: str
+    user_row: int
+    user_id: str
     email: str
     is_admin: bool
+    #: of the account that runs the platform
+    is_operator: bool
+    may_own_nodes: bool
+    key_id: str
 
 
 def ensure_first_account(
@@ -40,7 +47,9 @@ def ensure_first_account(
     with database.transaction() as connection:
         connection.execute(upsert(Account).values(id=account).on_conflict_do_nothing())
         connection.execute(
-            upsert(User).values(account_id=account, email=user_email, role="admin").on_conflict_do_nothing()
+            upsert(User)
+            .values(account_id=account, user_id=user_id_of(user_email), email=user_email, role="admin")
+            .on_conflict_do_nothing()
         )
         user_id = connection.execute(
             select(User.id).where(User.account_id == account, User.email == user_email)
@@ -52,9 +61,25 @@ def ensure_first_account(
     return f"{_PREFIX}_{key_id}_{secret}"
 
 
+def user_id_of(email: str) -> str:
+    """The id that a user gets unless another is asked for: the e-mail's first part in small letters."""
+    local = re.sub(r"[^a-z0-9]+", "-", email.partition("@")[0].lower()).strip("-")
+    return local[:63].rstrip("-") if local[:1].isalpha() else f"user-{local[:58]}".rstrip("-")
+
+
 _KEY = (
-    select(ApiKey.secret_sha256, User.account_id, User.email, User.role)
+    select(
+        ApiKey.secret_sha256,
+        User.account_id,
+        User.id,
+        User.user_id,
+        User.email,
+        User.role,
+        Account.is_operator,
+        Account.may_own_nodes,
+    )
     .join(User, User.id == ApiKey.user_id)
+    .join(Account, Account.id == User.account_id)
     .where(
         ApiKey.id == bindparam("key"),
         ApiKey.revoked_at.is_(None),
@@ -72,7 +97,16 @@ def authenticate(database: Database, key: str) -> Caller:
         row = connection.execute(_KEY, {"key": parts[1]}).first()
     if row is None or not hmac.compare_digest(row.secret_sha256, _digest(parts[2])):
         raise Unauthenticated("the API key is not valid")
-    return Caller(row.account_id, row.email, row.role == "admin")
+    return Caller(
+        row.account_id,
+        row.id,
+        row.user_id,
+        row.email,
+        row.role == "admin",
+        row.is_operator,
+        row.may_own_nodes,
+        parts[1],
+    )
 
 
 def _digest(secret: str) -> bytes:

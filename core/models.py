@@ -56,18 +56,36 @@ class Account(Row):
     __tablename__ = "accounts"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    display_name: Mapped[str] = mapped_column(server_default="")
+    email: Mapped[str] = mapped_column(server_default="", doc="whom to write to")
+    is_operator: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="its admins manage accounts and may offer pools to all"
+    )
+    may_own_nodes: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="its admins may name engines, which is root-like power over a host"
+    )
+    max_live_jobs: Mapped[int | None] = mapped_column(doc="null = the platform's setting")
+    max_live_ranks: Mapped[int | None] = mapped_column(doc="null = the platform's setting")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class User(Row):
     __tablename__ = "users"
-    __table_args__ = (UniqueConstraint("account_id", "email"),)
+    __table_args__ = (
+        UniqueConstraint("account_id", "email"),
+        UniqueConstraint("account_id", "user_id"),
+        CheckConstraint("role IN ('admin', 'user')", name="role"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    user_id: Mapped[str] = mapped_column(doc="the last part of its resource name")
     email: Mapped[str]
+    display_name: Mapped[str] = mapped_column(server_default="")
     role: Mapped[str] = mapped_column(doc="admin or user")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ApiKey(Row):
@@ -76,16 +94,45 @@ class ApiKey(Row):
     __tablename__ = "api_keys"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    display_name: Mapped[str] = mapped_column(server_default="")
     secret_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None] = mapped_column(doc="to the minute")
     revoked_at: Mapped[datetime | None]
 
 
+class Secret(Row):
+    """A value that only ranks and registries get to see. Sealed with a key that is not in the database."""
+
+    __tablename__ = "secrets"
+    __table_args__ = (UniqueConstraint("account_id", "secret_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    secret_id: Mapped[str] = mapped_column(doc="the last part of its resource name")
+    key_name: Mapped[str] = mapped_column(doc="what the value is, in its owner's words")
+    created_by: Mapped[str]
+    sealing_key: Mapped[str] = mapped_column(doc="the id of the key that sealed it")
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class NodePool(Row):
+    """A deleted pool stays, marked, for the jobs that ran in it."""
+
     __tablename__ = "node_pools"
-    __table_args__ = (UniqueConstraint("account_id", "pool_id"),)
+    __table_args__ = (
+        Index(
+            "uq_node_pools_account_id_pool_id",
+            "account_id",
+            "pool_id",
+            unique=True,
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
@@ -100,15 +147,61 @@ class NodePool(Row):
         BigInteger, doc="of one rank; null = the node's memory, less a tenth, divided by its slots"
     )
     pids_limit: Mapped[int] = mapped_column(server_default="4096", doc="processes and threads of one rank")
+    shm_bytes: Mapped[int | None] = mapped_column(BigInteger, doc="of /dev/shm; null = the engine's default")
+    min_node_count: Mapped[int] = mapped_column(server_default="0")
+    max_node_count: Mapped[int] = mapped_column(server_default="0")
+    overprovision_node_count: Mapped[int] = mapped_column(server_default="0")
+    annotations: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    labels: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    network: Mapped[str] = mapped_column(server_default="")
+    node_role: Mapped[str] = mapped_column(server_default="")
+    offered_to_all: Mapped[bool] = mapped_column(server_default=text("false"), doc="every account may use it")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[datetime | None]
+
+
+class NodePoolBinding(Row):
+    """Who may use a pool: one user by e-mail, or every user of `accounts/<id>`. None at all = everyone."""
+
+    __tablename__ = "node_pool_bindings"
+
+    pool_id: Mapped[int] = mapped_column(ForeignKey("node_pools.id"), primary_key=True)
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class RoleBinding(Row):
+    """Who may assume a role."""
+
+    __tablename__ = "role_bindings"
+
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Node(Row):
-    """One Docker engine. The supervisor that watches it holds it by a lease on the database's clock."""
+    """One Docker engine. The supervisor that watches it holds it by a lease on the database's clock.
+
+    A deleted node stays, marked, for the ranks that ran on it.
+    """
 
     __tablename__ = "nodes"
-    __table_args__ = (UniqueConstraint("pool_id", "name"),)
+    __table_args__ = (
+        Index(
+            "uq_nodes_pool_id_name", "pool_id", "name", unique=True, postgresql_where=text("deleted_at IS NULL")
+        ),
+        # One engine in two pools would be given out twice.
+        Index(
+            "uq_nodes_endpoint_worker_group",
+            "endpoint",
+            "worker_group",
+            unique=True,
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     pool_id: Mapped[int] = mapped_column(ForeignKey("node_pools.id"))
@@ -116,8 +209,12 @@ class Node(Row):
     endpoint: Mapped[str] = mapped_column(doc="unix:///path, tcp://host:port or ssh://host")
     worker_group: Mapped[str] = mapped_column(doc="the workers and the supervisor that can reach the engine")
     slots: Mapped[int] = mapped_column(doc="ranks that may run on it at the same time")
+    wanted_slots: Mapped[int] = mapped_column(server_default="0", doc="what was asked for; 0 = by the pool's rule")
     cpu_count: Mapped[int]
+    gpu_count: Mapped[int] = mapped_column(server_default="0")
     memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    free_disk_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    drain_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     state: Mapped[str] = mapped_column(server_default="READY", doc="READY, DRAINING or DOWN")
     state_detail: Mapped[str] = mapped_column(server_default="")
     state_since: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -125,6 +222,9 @@ class Node(Row):
     seen_at: Mapped[datetime | None] = mapped_column(doc="when the engine last answered its supervisor")
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    deleted_at: Mapped[datetime | None]
 
 
 class Job(Row):
@@ -133,6 +233,7 @@ class Job(Row):
     __tablename__ = "jobs"
     __table_args__ = (
         CheckConstraint(f"state IN ({_names(JobState)})", name="state"),
+        UniqueConstraint("account_id", "batch_job_id"),
         Index("ix_jobs_account_id_created_at", "account_id", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_jobs_queue",
@@ -148,14 +249,16 @@ class Job(Row):
         ),
     )
 
-    id: Mapped[str] = mapped_column(primary_key=True, doc="random, unique over all accounts")
+    id: Mapped[str] = mapped_column(primary_key=True, doc="random, unique over all accounts; never on the wire")
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"))
+    batch_job_id: Mapped[str] = mapped_column(doc="the last part of its resource name")
     pool_id: Mapped[int] = mapped_column(ForeignKey("node_pools.id"))
     created_by: Mapped[str]
     display_name: Mapped[str]
     shared: Mapped[bool]
     num_ranks: Mapped[int]
     image_ref: Mapped[str]
+    image_pull_secret: Mapped[str] = mapped_column(server_default="", doc="the secret_id that its image needs")
     spec: Mapped[dict[str, Any]] = mapped_column(doc="core.spec.JobSpec as JSON")
     state: Mapped[str]
     reason: Mapped[str] = mapped_column(server_default="", doc="machine's code beside the status")
@@ -168,6 +271,33 @@ class Job(Row):
     ended_at: Mapped[datetime | None]
     stop_requested_at: Mapped[datetime | None] = mapped_column(doc="since when its ranks are being stopped")
     delete_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class JobCount(Row):
+    """How many jobs an account has, and how many of them are live, in shards that are to be summed.
+
+    Kept by a trigger of the jobs table: counting a million rows for every list would cost more than the list.
+    """
+
+    __tablename__ = "job_counts"
+
+    account_id: Mapped[str] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    jobs: Mapped[int] = mapped_column(BigInteger)
+    live_jobs: Mapped[int] = mapped_column(BigInteger)
+    live_ranks: Mapped[int] = mapped_column(BigInteger)
+
+
+class IdempotencyKey(Row):
+    """A creation that a client named, so that asking again gives the same job. It outlives the job."""
+
+    __tablename__ = "idempotency_keys"
+
+    account_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[bytes] = mapped_column(LargeBinary, doc="of everything that was asked for")
+    job_id: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 
 
 class Rank(Row):
@@ -232,17 +362,32 @@ class GangNetwork(Row):
 
 
 class ImagePull(Row):
-    """One image wanted on one node: a single row, so a single pull, however many jobs wait for it."""
+    """One image wanted on one node with one credential: a single row, so a single pull, whoever waits for it.
+
+    READY is also the proof that the credential may have the image, for as long as it is fresh.
+    """
 
     __tablename__ = "image_pulls"
 
     node_id: Mapped[int] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
     image_ref: Mapped[str] = mapped_column(primary_key=True)
+    pull_secret: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, server_default="0", doc="secrets.id, or 0 for the operator's credentials"
+    )
     state: Mapped[str] = mapped_column(doc="WANTED, READY or FAILED")
     reason: Mapped[str] = mapped_column(server_default="")
     message: Mapped[str] = mapped_column(server_default="")
     wanted_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
+
+
+class PrivateRepository(Row):
+    """A repository whose images were pulled with an account's own secret: nobody has them without proof."""
+
+    __tablename__ = "private_repositories"
+
+    repository: Mapped[str] = mapped_column(primary_key=True)
+    first_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class LogChunk(Row):

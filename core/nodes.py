@@ -65,7 +65,9 @@ def ensure_node(
         connection.execute(
             upsert(Node)
             .values(pool_id=pool_row.id, name=name, **facts)
-            .on_conflict_do_update(index_elements=[Node.pool_id, Node.name], set_=facts)
+            .on_conflict_do_update(
+                index_elements=[Node.pool_id, Node.name], index_where=Node.deleted_at.is_(None), set_=facts
+            )
         )
 
 

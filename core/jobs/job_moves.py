@@ -13,8 +13,8 @@ _QUEUED_STATUS = "queued"
 
 
 _INSERT = text(
-    "WITH made AS (INSERT INTO jobs (id, account_id, pool_id, created_by, display_name, shared, num_ranks,"
-    " image_ref, spec, state, status) VALUES (:id, :account, :pool, :created_by, :display_name, :shared,"
+    "WITH made AS (INSERT INTO jobs (id, account_id, batch_job_id, pool_id, created_by, display_name, shared, num_ranks,"
+    " image_ref, spec, state, status) VALUES (:id, :account, :batch_job, :pool, :created_by, :display_name, :shared,"
     " :num_ranks, :image_ref, CAST(:spec AS jsonb), 'QUEUED', :status) RETURNING id)"
     " INSERT INTO job_events (job_id, attempt, rank, state, message)"
     " SELECT id, 1, NULL, 'QUEUED', CAST(:status AS text) FROM made"
@@ -25,6 +25,7 @@ def insert_job(
     connection: Connection,
     *,
     job_id: str,
+    batch_job_id: str,
     account_id: str,
     pool_row: int,
     created_by: str,
@@ -38,6 +39,7 @@ def insert_job(
         {
             "id": job_id,
             "account": account_id,
+            "batch_job": batch_job_id,
             "pool": pool_row,
             "created_by": created_by,
             "display_name": display_name,

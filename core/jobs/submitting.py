@@ -45,6 +45,7 @@ def submit(
         job_moves.insert_job(
             connection,
             job_id=job_id,
+            batch_job_id=job_id,
             account_id=account,
             pool_row=pool_row,
             created_by=created_by,
