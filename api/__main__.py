@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uvicorn
 
-from api.app import create_app
 from core.event_log import configure_logging
 from core.settings import load_settings
 
@@ -16,7 +15,10 @@ def main() -> None:
     configure_logging()
     settings = load_settings()
     uvicorn.run(
-        create_app(settings),
+        "api.app:application",
+        factory=True,
+        # Started by a parent that starts them again, where there are several.
+        workers=settings.api_processes,
         host=settings.api_host,
         port=settings.api_port,
         access_log=False,

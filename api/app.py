@@ -8,17 +8,28 @@ from contextlib import asynccontextmanager
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
-from api import batch_jobs, health
+from api import accounts, api_keys, batch_jobs, bindings, docs_page, health, node_pools, secrets, unserved, users
+from api.authentication import Authentication
 from api.dependencies import Platform
 from api.errors import UnexpectedErrors, install_errors
+from api.job_watch import JobWatch
+from api.openapi.serving import install_openapi
 from api.request_body import BodyLimit
+from api.stream_limits import Streams
 from core.database import Database
+from core.event_log import configure_logging
 from core.queue import Bell, make_celery
-from core.settings import Settings
+from core.settings import Settings, load_settings
 
 #: Requests served at the same time by one process. Each holds at most one connection, so that nobody waits
 #: for a connection that another waiting thread holds back.
 THREADS = 16
+
+
+def application() -> FastAPI:
+    """The application of a server's process, over the settings of its environment."""
+    configure_logging()
+    return create_app(load_settings())
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -27,12 +38,17 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = THREADS
-        database = Database(settings.database_url, pool_size=THREADS)
+        # One more connection for the thread that writes when keys were used.
+        database = Database(settings.database_url, pool_size=THREADS + 1)
         bell = Bell(make_celery(settings.broker_url))
-        app.state.platform = Platform(settings, database, bell)
+        authentication = Authentication(database, settings)
+        streams, watch = Streams(settings.max_streams_per_account), JobWatch(database)
+        app.state.platform = Platform(settings, database, bell, authentication, streams, watch)
         try:
             yield
         finally:
+            await watch.close()
+            authentication.close()
             bell.close()
             database.close()
 
@@ -40,7 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
         title="Longshore",
         summary="Batch jobs on Docker hosts; the Batch Jobs API of Fireworks.",
         lifespan=lifespan,
-        # The documentation pages would load their scripts from elsewhere; the schema itself is served.
+        # Its document is not true and its pages load scripts from elsewhere: ours are installed below.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -49,5 +66,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(UnexpectedErrors)
     app.include_router(health.router)
+    app.include_router(docs_page.router)
+    app.include_router(accounts.router)
+    app.include_router(users.router)
+    app.include_router(api_keys.router)
     app.include_router(batch_jobs.router)
+    app.include_router(node_pools.router)
+    app.include_router(bindings.router)
+    app.include_router(unserved.router)
+    app.include_router(secrets.router)
+    install_openapi(app)
     return app

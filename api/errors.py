@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -148,6 +148,8 @@ def _on_own_error(request: Request, error: Exception) -> Response:
     if isinstance(error, errors.InvalidArgument) and error.violations:
         found = [{"field": each.field, "description": each.description} for each in error.violations]
         details.append({"@type": _BAD_REQUEST, "fieldViolations": found})
+    if isinstance(error, errors.ResourceExhausted) and error.retry_after_seconds is not None:
+        answer = replace(answer, headers=(("Retry-After", str(error.retry_after_seconds)),))
     return error_response(answer, answer.message or str(error), details)
 
 

@@ -1,25 +1,42 @@
-"""Accounts, users and API keys. A key is shown once; what is kept is the SHA-256 of its secret part.
+"""Accounts: who there is on the platform, what an account may have, and the first users of each.
 
-A key reads `lsk_<id>_<secret>`: the prefix lets leak scanners see it, the id finds the row, the secret is
-256 random bits. A fast hash is right for a secret of that size; a slow one would cost each request 0.1 s.
+One account runs the platform: its admins manage the others, and that is all of another account that they reach.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
-import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, func, insert, or_, select
+from sqlalchemy import Connection, Text, exists, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
-from core.errors import Unauthenticated
-from core.models import Account, ApiKey, User
+from core.errors import AlreadyExists, NotFound
+from core.listing.fields import FieldType, ListField, Listing, OrderTerm
+from core.listing.paging import ListQuery, Page, select_page
+from core.models import Account
 
-_PREFIX = "lsk"
+#: The id of the account that runs the platform.
+OPERATOR = "operator"
+
+LISTING = Listing(
+    fields={
+        "name": ListField(FieldType.TEXT, literal("accounts/", Text()) + Account.id, free_text=True),
+        "displayName": ListField(FieldType.TEXT, Account.display_name, free_text=True),
+        "email": ListField(FieldType.TEXT, Account.email, free_text=True),
+        "createTime": ListField(FieldType.TIME, Account.created_at),
+        "updateTime": ListField(FieldType.TIME, Account.updated_at),
+        "isOperator": ListField(FieldType.BOOL, Account.is_operator),
+        "mayOwnNodes": ListField(FieldType.BOOL, Account.may_own_nodes),
+        "maxLiveJobs": ListField(FieldType.NUMBER, func.coalesce(Account.max_live_jobs, 0)),
+        "maxLiveRanks": ListField(FieldType.NUMBER, func.coalesce(Account.max_live_ranks, 0)),
+    },
+    default_order=(OrderTerm("name"),),
+    tie=ListField(FieldType.TEXT, Account.id),
+)
 
 
 @dataclass(frozen=True)
@@ -37,77 +54,71 @@ class Caller:
     key_id: str
 
 
-def ensure_first_account(
-    database: Database, *, account: str, user_email: str, key_file_has_key: bool
-) -> str | None:
-    """Make the account and its admin where missing; a new API key unless the caller still has one.
+@dataclass(frozen=True)
+class AccountRecord:
+    """An account as stored. None of a quota: the platform's setting holds."""
 
-    Returns the plain key when one was made; it cannot be had again.
-    """
+    id: str
+    display_name: str
+    email: str
+    is_operator: bool
+    may_own_nodes: bool
+    max_live_jobs: int | None
+    max_live_ranks: int | None
+    created_at: datetime
+    updated_at: datetime
+
+
+_COLUMNS = tuple(getattr(Account, name) for name in AccountRecord.__dataclass_fields__)
+
+
+def get_account(database: Database, account: str) -> AccountRecord:
+    """The account. Raises NotFound."""
     with database.transaction() as connection:
-        connection.execute(upsert(Account).values(id=account).on_conflict_do_nothing())
-        connection.execute(
-            upsert(User)
-            .values(account_id=account, user_id=user_id_of(user_email), email=user_email, role="admin")
-            .on_conflict_do_nothing()
-        )
-        user_id = connection.execute(
-            select(User.id).where(User.account_id == account, User.email == user_email)
-        ).scalar_one()
-        if key_file_has_key:
-            return None
-        key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-        connection.execute(insert(ApiKey).values(id=key_id, user_id=user_id, secret_sha256=_digest(secret)))
-    return f"{_PREFIX}_{key_id}_{secret}"
+        row = connection.execute(select(*_COLUMNS).where(Account.id == account)).first()
+    if row is None:
+        raise account_not_found(account)
+    return AccountRecord(**row._mapping)
 
 
-def user_id_of(email: str) -> str:
-    """The id that a user gets unless another is asked for: the e-mail's first part in small letters."""
-    local = re.sub(r"[^a-z0-9]+", "-", email.partition("@")[0].lower()).strip("-")
-    return local[:63].rstrip("-") if local[:1].isalpha() else f"user-{local[:58]}".rstrip("-")
-
-
-_KEY = (
-    select(
-        ApiKey.secret_sha256,
-        User.account_id,
-        User.id,
-        User.user_id,
-        User.email,
-        User.role,
-        Account.is_operator,
-        Account.may_own_nodes,
-    )
-    .join(User, User.id == ApiKey.user_id)
-    .join(Account, Account.id == User.account_id)
-    .where(
-        ApiKey.id == bindparam("key"),
-        ApiKey.revoked_at.is_(None),
-        or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-    )
-)
-
-
-def authenticate(database: Database, key: str) -> Caller:
-    """Whose key it is. Raises Unauthenticated, the same for every kind of wrong key."""
-    parts = key.split("_", 2)
-    if len(parts) != 3 or parts[0] != _PREFIX or "\0" in key:
-        raise Unauthenticated("the API key is not valid")
+def list_accounts(database: Database, query: ListQuery, *, only: str | None = None) -> Page[AccountRecord]:
+    """A page of all accounts, or of one."""
+    base = select(*_COLUMNS)
+    if only is not None:
+        base = base.where(Account.id == only)
     with database.transaction() as connection:
-        row = connection.execute(_KEY, {"key": parts[1]}).first()
-    if row is None or not hmac.compare_digest(row.secret_sha256, _digest(parts[2])):
-        raise Unauthenticated("the API key is not valid")
-    return Caller(
-        row.account_id,
-        row.id,
-        row.user_id,
-        row.email,
-        row.role == "admin",
-        row.is_operator,
-        row.may_own_nodes,
-        parts[1],
-    )
+        return select_page(connection, base, LISTING, query, lambda fields: AccountRecord(**fields))
 
 
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+def update_account(database: Database, account: str, changes: Mapping[str, Any]) -> AccountRecord:
+    """Change columns of an account, by their names in `AccountRecord`. Raises NotFound."""
+    with database.transaction() as connection:
+        row = connection.execute(
+            update(Account)
+            .where(Account.id == account)
+            .values(**changes, updated_at=func.now())
+            .returning(*_COLUMNS)
+        ).first()
+    if row is None:
+        raise account_not_found(account)
+    return AccountRecord(**row._mapping)
+
+
+def insert_account(connection: Connection, account: str, values: Mapping[str, Any]) -> AccountRecord:
+    """A new account, within a transaction. Raises AlreadyExists."""
+    row = connection.execute(
+        upsert(Account).values(id=account, **values).on_conflict_do_nothing().returning(*_COLUMNS)
+    ).first()
+    if row is None:
+        raise AlreadyExists(f"there is already an account accounts/{account}")
+    return AccountRecord(**row._mapping)
+
+
+def has_operator(connection: Connection) -> bool:
+    """Whether there is an account that runs the platform."""
+    return bool(connection.execute(select(exists().where(Account.is_operator))).scalar_one())
+
+
+def account_not_found(account: str) -> NotFound:
+    """The one answer for an account that is not there and one that is not the caller's to see."""
+    return NotFound(f"there is no account accounts/{account}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import orjson
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+import psycopg
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from core.errors import Unavailable
@@ -27,7 +30,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
-            pool_pre_ping=True,
             pool_recycle=1800,
             json_serializer=lambda value: orjson.dumps(value).decode(),
             json_deserializer=orjson.loads,
@@ -38,6 +40,8 @@ class Database:
                 "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=15000",
             },
         )
+
+        event.listen(self._engine, "checkout", _refuse_dead)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -64,6 +68,18 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self._engine.dispose()
+
+
+def _refuse_dead(connection: psycopg.Connection[Any], _record: object, _proxy: object) -> None:
+    """Have the pool made anew where the server has hung up since.
+
+    Nothing is sent on an idle connection but its end, and that can be seen without asking: a question for
+    each checkout would cost as much as many a transaction.
+    """
+    idle = select.poll()
+    idle.register(connection.fileno(), select.POLLIN)
+    if idle.poll(0):
+        raise InvalidatePoolError
 
 
 def _first_line(error: BaseException) -> str:

@@ -60,7 +60,11 @@ class FailedPrecondition(CallerError):
 
 
 class ResourceExhausted(CallerError):
-    """A limit or quota is reached."""
+    """A limit or quota is reached. `retry_after_seconds`, where it is known, is when to ask again."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int | None = None) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
 
 
 class NotImplementedYet(CallerError):

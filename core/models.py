@@ -336,6 +336,10 @@ class JobEvent(Row):
     """The job's history: one row per move, written in the move's own transaction."""
 
     __tablename__ = "job_events"
+    __table_args__ = (
+        # A big gang has many events of its ranks and few of its own.
+        Index("ix_job_events_of_job", "job_id", "id", postgresql_where=text("rank IS NULL")),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)

@@ -1,10 +1,16 @@
-"""Pools and nodes: making them known, their capacity, and the supervisor's lease on each."""
+"""Nodes as workers and supervisors know them: capacity, facts, leases, and every move of a node's state.
+
+    DOWN ──answers──▶ READY ◀──▶ DRAINING          (DRAINING where a drain is asked for)
+      ▲──────────silence─────────┘
+
+Nodes as a resource of the API, and pools, are in `core.pools`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
@@ -12,6 +18,9 @@ from core.models import Node, NodePool
 
 #: Slots of a CPU node whose pool does not say: the larger of this and twice its CPUs (API.md, Node pools).
 MINIMUM_DEFAULT_SLOTS = 8
+
+READY, DRAINING, DOWN = "READY", "DRAINING", "DOWN"
+_DETAIL_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,19 @@ class NodeRecord:
     name: str
     endpoint: str
     worker_group: str
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What an engine says of itself and its host. `engine_id` is the same by whatever endpoint it is asked."""
+
+    engine_id: str
+    version: str
+    cpu_count: int
+    gpu_count: int
+    memory_bytes: int
+    #: None where it cannot be known from here
+    free_disk_bytes: int | None
 
 
 def ensure_pool(
@@ -47,28 +69,62 @@ def ensure_node(
     worker_group: str = "local",
     cpu_count: int,
     memory_bytes: int,
+    slots: int = 0,
 ) -> None:
-    """Make the pool's node where it is missing, and bring its endpoint and capacity up to date."""
+    """Make the pool's node where it is missing, READY, and bring its endpoint and capacity up to date.
+
+    `slots` 0 leaves an existing node's as they were asked for, and a new one's to the pool's rule. An engine
+    that is a node by another name already stays that node.
+    """
+    facts = {
+        "endpoint": endpoint,
+        "worker_group": worker_group,
+        "cpu_count": cpu_count,
+        "memory_bytes": memory_bytes,
+        **({"wanted_slots": slots} if slots else {}),
+    }
     with database.transaction() as connection:
         pool_row = connection.execute(
-            select(NodePool.id, NodePool.ranks_per_node).where(
-                NodePool.account_id == account, NodePool.pool_id == pool
+            select(NodePool.id).where(
+                NodePool.account_id == account, NodePool.pool_id == pool, NodePool.deleted_at.is_(None)
             )
-        ).one()
-        facts = {
-            "endpoint": endpoint,
-            "worker_group": worker_group,
-            "cpu_count": cpu_count,
-            "memory_bytes": memory_bytes,
-            "slots": pool_row.ranks_per_node or max(MINIMUM_DEFAULT_SLOTS, 2 * cpu_count),
-        }
-        connection.execute(
+        ).scalar_one()
+        of_engine = connection.execute(
+            select(Node.pool_id, Node.name).where(
+                Node.endpoint == endpoint, Node.worker_group == worker_group, Node.deleted_at.is_(None)
+            )
+        ).first()
+        if of_engine is not None and tuple(of_engine) != (pool_row, name):
+            return
+        node_id = connection.execute(
             upsert(Node)
-            .values(pool_id=pool_row.id, name=name, **facts)
+            .values(pool_id=pool_row, name=name, slots=0, **facts)
             .on_conflict_do_update(
                 index_elements=[Node.pool_id, Node.name], index_where=Node.deleted_at.is_(None), set_=facts
             )
-        )
+            .returning(Node.id)
+        ).scalar_one()
+        fit_slots(connection, Node.id == node_id)
+
+
+def fit_slots(connection: Connection, which: ColumnElement[bool]) -> bool:
+    """Give these nodes the slots that they should have; whether any changed.
+
+    What was asked for; else the pool's `ranksPerNode`; else the node's GPUs if it has any, else the larger of 8
+    and twice its CPUs (API.md, Node pools). A node that nobody has seen has none.
+    """
+    by_rule = func.coalesce(
+        func.nullif(Node.wanted_slots, 0),
+        func.nullif(NodePool.ranks_per_node, 0),
+        func.nullif(Node.gpu_count, 0),
+        case((Node.cpu_count > 0, func.greatest(MINIMUM_DEFAULT_SLOTS, 2 * Node.cpu_count)), else_=0),
+    )
+    changed = connection.execute(
+        update(Node)
+        .where(which, Node.deleted_at.is_(None), NodePool.id == Node.pool_id, Node.slots != by_rule)
+        .values(slots=by_rule)
+    )
+    return changed.rowcount > 0
 
 
 def get_node(database: Database, node_id: int) -> NodeRecord:
@@ -80,9 +136,10 @@ def get_node(database: Database, node_id: int) -> NodeRecord:
 
 def nodes_of_group(database: Database, worker_group: str) -> list[NodeRecord]:
     """The nodes that a worker group serves."""
+    serves = and_(Node.worker_group == worker_group, Node.deleted_at.is_(None))
     with database.transaction() as connection:
-        rows = connection.execute(_select_nodes().where(Node.worker_group == worker_group).order_by(Node.id))
-        return [NodeRecord(*row) for row in rows.tuples()]
+        rows = connection.execute(_select_nodes().where(serves).order_by(Node.id))
+        return [NodeRecord(*row) for row in rows]
 
 
 def take_lease(database: Database, node_id: int, owner: str, seconds: float) -> bool:
@@ -119,27 +176,74 @@ def drop_lease(database: Database, node_id: int, owner: str) -> None:
         )
 
 
-def record_answer(database: Database, node_id: int, engine_version: str) -> None:
-    """Note that the engine answered; a node that was DOWN is READY again."""
+def record_answer(database: Database, node_id: int, engine_version: str) -> bool:
+    """Note that the engine answered; a node that was DOWN is there again. Whether there may be new room."""
     with database.transaction() as connection:
         connection.execute(
             update(Node).where(Node.id == node_id).values(seen_at=func.now(), engine_version=engine_version)
         )
+        return _move_up(connection, node_id)
+
+
+def record_facts(database: Database, node_id: int, facts: EngineFacts) -> bool:
+    """Note what the engine said of its host, which is an answer as well. Whether there may be new room."""
+    with database.transaction() as connection:
         connection.execute(
             update(Node)
-            .where(Node.id == node_id, Node.state == "DOWN")
-            .values(state="READY", state_detail="", state_since=func.now())
+            .where(Node.id == node_id)
+            .values(
+                seen_at=func.now(),
+                engine_version=facts.version,
+                cpu_count=facts.cpu_count,
+                gpu_count=facts.gpu_count,
+                memory_bytes=facts.memory_bytes,
+                free_disk_bytes=facts.free_disk_bytes,
+            )
         )
+        fitted = fit_slots(connection, Node.id == node_id)
+        return _move_up(connection, node_id) or fitted
 
 
 def record_silence(database: Database, node_id: int, detail: str) -> None:
     """Note that the engine does not answer: nothing new is placed there. What runs there is left alone."""
+    detail = detail.replace("\0", "")[:_DETAIL_CHARACTERS]
     with database.transaction() as connection:
         connection.execute(
             update(Node)
-            .where(Node.id == node_id, Node.state == "READY")
-            .values(state="DOWN", state_detail=detail, state_since=func.now())
+            .where(Node.id == node_id, or_(Node.state != DOWN, Node.state_detail != detail))
+            .values(
+                state=DOWN,
+                state_detail=detail,
+                state_since=case((Node.state == DOWN, Node.state_since), else_=func.now()),
+            )
         )
+
+
+def set_drain(connection: Connection, node_id: int, *, wanted: bool) -> None:
+    """Ask for a drain, or no more: what runs there ends by itself, nothing new is placed. Again is no change.
+
+    A node that is DOWN stays so, and is DRAINING when it is back.
+    """
+    connection.execute(
+        update(Node)
+        .where(Node.id == node_id, Node.drain_requested != wanted)
+        .values(drain_requested=wanted, updated_at=func.now())
+    )
+    source, target = (READY, DRAINING) if wanted else (DRAINING, READY)
+    connection.execute(
+        update(Node)
+        .where(Node.id == node_id, Node.state == source)
+        .values(state=target, state_detail="", state_since=func.now())
+    )
+
+
+def _move_up(connection: Connection, node_id: int) -> bool:
+    back = connection.execute(
+        update(Node)
+        .where(Node.id == node_id, Node.state == DOWN)
+        .values(state=case((Node.drain_requested, DRAINING), else_=READY), state_detail="", state_since=func.now())
+    )
+    return back.rowcount > 0
 
 
 def _select_nodes() -> Select[int, int, str, str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,9 @@ SWEEP = "longshore.sweep"
 CONTROL_QUEUE = "control"
 #: Seconds after which an unacknowledged message is given out again. Steps take seconds and may repeat.
 _VISIBILITY_SECONDS = 300
+
+#: Rings for one pool that come within this of each other become one. A pass takes about as long.
+_MOMENT_SECONDS = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -81,31 +85,23 @@ def make_celery(broker_url: str, *, sweep_seconds: float = 3.0) -> Celery:
 class Bell:
     """Rings from a thread of its own, so that no caller ever waits for the broker.
 
-    Schedule rings for one pool that have not gone out yet become one. A ring that fails is dropped and
-    logged: the sweeper finds what it was for.
+    Schedule rings for one pool are made one where they come close upon each other: the first goes out at
+    once, those of the next moment as one at its end. A ring that fails is dropped and logged: the sweeper
+    finds what it was for.
     """
 
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._rings: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._pools: set[int] = set()
-        self._lock = threading.Lock()
+        #: pools that are to be rung for, and when each may be rung for again; of the thread alone
+        self._due: dict[int, float] = {}
+        self._rung_at: dict[int, float] = {}
         self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
         self._thread.start()
 
     def schedule(self, pool_row: int) -> None:
         """Ask for a scheduling pass over a pool."""
-        with self._lock:
-            if pool_row in self._pools:
-                return
-            self._pools.add(pool_row)
-
-        def ring() -> None:
-            with self._lock:
-                self._pools.discard(pool_row)
-            self._send(SCHEDULE, [pool_row], CONTROL_QUEUE)
-
-        self._rings.put(ring)
+        self._rings.put(lambda: self._want(pool_row))
 
     def launch(self, worker_group: str, job_id: str, attempt: int, node_id: int) -> None:
         """Ask a node's workers to create an attempt's containers there."""
@@ -133,10 +129,37 @@ class Bell:
         except (OperationalError, OSError) as error:
             log.warning("ring_lost", task=task, args=args, error=str(error))
 
+    def _want(self, pool_row: int) -> None:
+        """Ring for a pool now, or a moment after its last ring."""
+        if pool_row not in self._due:
+            self._due[pool_row] = self._rung_at.get(pool_row, -_MOMENT_SECONDS) + _MOMENT_SECONDS
+
+    def _ring_due(self, *, all_of_them: bool = False) -> float | None:
+        """Ring for the pools that are due; seconds until the next one is, None where there is none."""
+        now = time.monotonic()
+        for pool_row in [pool for pool, at in self._due.items() if all_of_them or at <= now]:
+            del self._due[pool_row]
+            self._rung_at[pool_row] = now
+            self._send(SCHEDULE, [pool_row], CONTROL_QUEUE)
+        return max(min(self._due.values()) - now, 0.0) if self._due else None
+
     def _run(self) -> None:
-        while (ring := self._rings.get()) is not None:
+        wait: float | None = None
+        ending = False
+        while not ending:
+            ring = self._next_ring(wait)
+            ending = ring is None
             try:
-                ring()
+                if ring is not None:
+                    ring()
+                wait = self._ring_due(all_of_them=ending)
             except Exception:
                 # The thread must outlive any one message; a dead bell would silence the whole process.
                 log.exception("ring_failed")
+
+    def _next_ring(self, wait: float | None) -> Callable[[], None] | None:
+        """The next ring that is put, or one that does nothing when the wait is over. None ends it all."""
+        try:
+            return self._rings.get(timeout=wait)
+        except queue.Empty:
+            return lambda: None

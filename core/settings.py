@@ -19,8 +19,31 @@ class Settings(BaseSettings):
     broker_url: str = Field(description="redis://host:port/0, or redis+socket:///path?virtual_host=0")
     api_host: str = "127.0.0.1"
     api_port: int = 8080
+    api_processes: int = Field(
+        default=1, ge=1, description="processes that share the port; limits of rate and of streams are each one's"
+    )
     max_body_bytes: int = 1 << 20
     max_ranks: int = Field(default=10_000, description="the most ranks one job may ask for")
+
+    rate_limit_per_second: float = Field(
+        default=500.0, ge=0, description="requests of one API key in each api process; 0 = no limit"
+    )
+    rate_limit_burst: int = Field(default=1000, ge=1, description="requests that a key may save up")
+    failed_key_limit_per_second: float = Field(
+        default=50.0, ge=0, description="requests without a valid key from one address, likewise; 0 = no limit"
+    )
+    failed_key_limit_burst: int = Field(default=100, ge=1)
+    max_streams_per_account: int = Field(
+        default=100, ge=0, description="event streams open at the same time in each api process"
+    )
+
+    max_live_jobs: int = Field(
+        default=10_000, description="jobs of one account that have not ended, unless the account says otherwise"
+    )
+    max_live_ranks: int = Field(default=100_000, description="their ranks, likewise")
+    idempotency_seconds: float = Field(
+        default=86_400.0, description="an Idempotency-Key is remembered for so long"
+    )
 
     installation: str = Field(
         default="longshore",
@@ -36,6 +59,14 @@ class Settings(BaseSettings):
     )
     registry_config: Path | None = Field(
         default=None, description="a docker config.json with the credentials for private registries"
+    )
+    secret_keys_file: Path | None = Field(
+        default=None, description="the keys that seal secrets, `<key id>:<base64 of 32 bytes>` a line; 0600"
+    )
+    image_access_seconds: float = Field(
+        default=300.0,
+        ge=1,
+        description="a registry is asked again after so long whether a credential may have a private image",
     )
     network_range: IPv4Network = Field(
         default=IPv4Network("10.201.0.0/16"), description="gang networks are cut out of this range"

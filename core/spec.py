@@ -70,6 +70,10 @@ class JobSpec:
     env_vars: Mapping[str, str] = field(default_factory=dict)
     executor: Executor | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    #: variable → id of the secret whose value it gets
+    secret_env_vars: Mapping[str, str] = field(default_factory=dict)
+    #: id of the secret that opens the image's registry; "" for the operator's credentials
+    image_pull_secret: str = ""
     #: None = not asked for; `DEFAULT_STOP_GRACE_SECONDS` then applies
     stop_grace_seconds: float | None = None
 

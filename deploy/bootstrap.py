@@ -1,7 +1,9 @@
-"""The first account, user, key, pool and node, and the file that a shell sources to use them.
+"""The first two accounts with their users and keys, a pool and a node, and the files that a shell sources.
 
 `python -m deploy.bootstrap --env-file F`, with the database named in LONGSHORE_DATABASE_URL. It may be run
-again at any time: what is there stays. The key is written to the file and is printed nowhere.
+again at any time: what is there stays. The account `operator` runs the platform: its admins make accounts and
+bound them; its key is in `operator.env` beside F. The other account, `main`, is for jobs, and may own nodes;
+its key is in F. Both files are 0600, and keys are printed nowhere. A lost key: `python -m deploy.admin_key`.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ import os
 import shlex
 from pathlib import Path
 
-from core.accounts import authenticate, ensure_first_account
+from core.accounts import OPERATOR
+from core.api_keys import authenticate
 from core.database import Database
+from core.enrolment import ensure_first_account
 from core.errors import Unauthenticated
 from core.nodes import ensure_node, ensure_pool
 from core.settings import load_settings
 from deploy.embedded.server import write_secret
-from deploy.home import read_env_file
+from deploy.home import OPERATOR_FILE, read_env_file
 
 FIRST_ACCOUNT = "main"
 
@@ -26,17 +30,15 @@ def main() -> None:
     """Make what is missing."""
     arguments = _arguments()
     settings = load_settings()
+    known = read_env_file(arguments.env_file)
+    account = arguments.account or known.get("LONGSHORE_ACCOUNT") or FIRST_ACCOUNT
+    if account == OPERATOR:
+        raise SystemExit(f"the account {OPERATOR} runs the platform and no jobs; give the first one another name")
+    operator_file = arguments.env_file.with_name(OPERATOR_FILE)
     database = Database(settings.database_url, pool_size=1)
     try:
-        known = read_env_file(arguments.env_file)
-        account = arguments.account or known.get("LONGSHORE_ACCOUNT") or FIRST_ACCOUNT
-        key = known.get("LONGSHORE_API_KEY", "")
-        made = ensure_first_account(
-            database,
-            account=account,
-            user_email=arguments.email,
-            key_file_has_key=_works(database, key, account),
-        )
+        made_operator = _ensure_account(database, operator_file, arguments, OPERATOR)
+        made = _ensure_account(database, arguments.env_file, arguments, account)
         ensure_pool(database, account=account, pool="default", default_image=arguments.default_image)
         ensure_node(
             database,
@@ -48,8 +50,25 @@ def main() -> None:
         )
     finally:
         database.close()
-    write_env_file(arguments.env_file, url=arguments.url, account=account, key=made or key)
-    print(f"account {account}, pool default, node local; key {'made' if made else 'kept'} in {arguments.env_file}")
+    print(
+        f"account {account}, pool default, node local; key {made} in {arguments.env_file};"
+        f" the operator's {made_operator} in {operator_file.name}"
+    )
+
+
+def _ensure_account(database: Database, env_file: Path, arguments: argparse.Namespace, account: str) -> str:
+    """Make the account, its admin and a key where the file has none that works; whether the key was made."""
+    key = read_env_file(env_file).get("LONGSHORE_API_KEY", "")
+    made = ensure_first_account(
+        database,
+        account=account,
+        user_email=arguments.email,
+        key_file_has_key=_works(database, key, account),
+        is_operator=account == OPERATOR,
+        may_own_nodes=account != OPERATOR,
+    )
+    write_env_file(env_file, url=arguments.url, account=account, key=made or key)
+    return "made" if made else "kept"
 
 
 def write_env_file(path: Path, *, url: str, account: str, key: str) -> None:

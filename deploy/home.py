@@ -20,8 +20,10 @@ from deploy.processes import ProcessIdentity, SetupError, is_running
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+#: Beside the first account's file, that of the account which runs the platform.
+OPERATOR_FILE = "operator.env"
 #: What `down --purge` may remove; a folder that held something else before keeps that.
-_OURS = ("venv", "log", "pycache", "samples", "env", "processes.json", "lock")
+_OURS = ("venv", "log", "pycache", "samples", "env", OPERATOR_FILE, "secret-keys", "processes.json", "lock")
 _LINKED = ("postgres", "valkey")
 
 
@@ -43,6 +45,16 @@ class Home:
     def env_file(self) -> Path:
         """What a shell sources: URL, account, key."""
         return self.path / "env"
+
+    @property
+    def operator_env_file(self) -> Path:
+        """The same for the operator's account."""
+        return self.path / OPERATOR_FILE
+
+    @property
+    def secret_keys_file(self) -> Path:
+        """The keys that seal secrets. Whoever loses it has lost every secret."""
+        return self.path / "secret-keys"
 
     @property
     def runtime(self) -> Path:
@@ -115,8 +127,8 @@ class Roster:
     def forget(self, name: str) -> None:
         """Note that a process was stopped."""
         entries = self._read()
-        entries.pop(name, None)
-        self._write(entries)
+        if entries.pop(name, None) is not None:
+            self._write(entries)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:

@@ -36,6 +36,7 @@ def service_environment(home: Home, *, database_url: str, broker_url: str, port:
         "LONGSHORE_API_PORT": str(port),
         "LONGSHORE_WORKER_GROUP": os.environ.get("LONGSHORE_WORKER_GROUP", "local"),
         "LONGSHORE_INSTALLATION": home.installation,
+        "LONGSHORE_SECRET_KEYS_FILE": os.environ.get("LONGSHORE_SECRET_KEYS_FILE", str(home.secret_keys_file)),
         # Modules come from the checkout: what is run is what is there to be read.
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
@@ -74,7 +75,7 @@ def are_current(home: Home, environment: Mapping[str, str], url: str) -> bool:
 
     Then the database was migrated by this code and the account is there: both need not be done again.
     """
-    if _stale(home, _mark(environment)):
+    if _stale(home, _mark(environment)) or not home.operator_env_file.exists():
         return False
     known = read_env_file(home.env_file)
     try:

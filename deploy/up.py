@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from deploy.base_image import PYTHON_IMAGE, ensure_python_image
 from deploy.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -16,6 +17,7 @@ from deploy.home import CHECKOUT, Home, read_env_file
 from deploy.library_images import ensure_notebook_image, ensure_samples_image
 from deploy.processes import SetupError
 from deploy.sample_jobs import Outcome, SampleRun, samples, table
+from deploy.secret_keys import ensure_keys
 from deploy.services import (
     are_current,
     bootstrap,
@@ -56,6 +58,9 @@ def _set_up(home: Home, pool: ThreadPoolExecutor) -> tuple[list[Outcome], str]:
     database_url, broker_url = _servers(home)
     port = choose_port(home)
     environment = service_environment(home, database_url=database_url, broker_url=broker_url, port=port)
+    with step("keys") as line:
+        keys = Path(environment["LONGSHORE_SECRET_KEYS_FILE"])
+        line.result = f"of secrets {'made' if ensure_keys(keys) else 'are there'} in {keys}"
     url = public_url(environment["LONGSHORE_API_HOST"], port)
     engine = engine_found.result()
     if are_current(home, environment, url):

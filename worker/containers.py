@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.errors import CommandNotStarted
 from core.jobs.launching import LaunchWork
 from core.settings import Settings
 from core.subnets import rank_address
@@ -19,6 +20,7 @@ from worker.engine import (
 )
 from worker.executors import invocation_of
 from worker.rank_environment import rank_environment, rank_name
+from worker.secret_variables import with_secret_variables
 
 
 def network_of(work: LaunchWork, settings: Settings) -> NetworkSpec:
@@ -32,10 +34,25 @@ def network_of(work: LaunchWork, settings: Settings) -> NetworkSpec:
 
 
 def container_of(
-    work: LaunchWork, rank: int, image: str, network: NetworkSpec, settings: Settings
+    work: LaunchWork,
+    rank: int,
+    image: str,
+    network: NetworkSpec,
+    settings: Settings,
+    *,
+    own_command: tuple[str, ...] = (),
 ) -> ContainerSpec:
-    """One rank's container. Peers' names are in its hosts file, so they resolve before anything runs."""
+    """One rank's container. Peers' names are in its hosts file, so they resolve before anything runs.
+
+    `own_command` is what the image runs by itself. Raises CommandNotStarted where that is needed and empty.
+    """
     invocation = invocation_of(work.spec)
+    entrypoint, command = invocation.entrypoint, invocation.command
+    if work.spec.secret_env_vars:
+        whole = own_command if entrypoint is None else (*entrypoint, *command)
+        if not whole:
+            raise CommandNotStarted("No command specified: the image has neither an entrypoint nor a command")
+        entrypoint, command = with_secret_variables(whole)
     hosts: dict[str, str] = {}
     address = None
     if work.subnet is not None:
@@ -45,13 +62,13 @@ def container_of(
     return ContainerSpec(
         key=RankKey(work.job_id, work.attempt, rank),
         image=image,
-        entrypoint=invocation.entrypoint,
-        command=invocation.command,
+        entrypoint=entrypoint,
+        command=command,
         environment={
             **invocation.environment,
             **work.spec.env_vars,
             **rank_environment(
-                job=f"accounts/{work.account}/batchJobs/{work.job_id}",
+                job=f"accounts/{work.account}/batchJobs/{work.batch_job_id}",
                 attempt=work.attempt,
                 rank=rank,
                 node_of_rank=work.node_of_rank,

@@ -77,10 +77,14 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """An image that is on the node. `digest` is `repository@sha256:…`, or the image's id where it has none."""
+    """An image that is on the node. `digest` is `repository@sha256:…`, or the image's id where it has none.
+
+    `command` is what it runs by itself, its entrypoint and its command one after the other.
+    """
 
     image_id: str
     digest: str
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,12 @@ class Engine(Protocol):
 
     def create(self, spec: ContainerSpec) -> str:
         """Create the rank's container, or find the one of its name; its id."""
+
+    def has_path(self, container: str, path: str) -> bool:
+        """Whether the container's file system has something at an absolute path, whether it runs or not."""
+
+    def unpack(self, container: str, archive: bytes) -> None:
+        """Unpack a tar into the root of the container's file system. Raises ContainerGone."""
 
     def start(self, container_id: str) -> None:
         """Start a created container. Raises CommandNotStarted, ContainerGone."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -15,13 +16,18 @@ import structlog
 
 from core.database import Database
 from core.errors import CommandNotStarted, ContainerGone, EngineError, NodeUnreachable, Superseded
-from core.images import PullFailure, request_pull
+from core.images import PullFailure, WantedImage, request_pull
 from core.jobs import launching, stopping
 from core.jobs.launching import LaunchWork, StartWork
 from core.queue import Bell
+from core.sealing import sealing_keys
+from core.secret_use import SecretGone, open_variables
+from core.secrets import secret_name
 from core.settings import Settings
 from worker.containers import container_of, network_of
 from worker.engine import Engine, ImageFacts, RankKey
+from worker.image_access import ImageAccess
+from worker.secret_variables import SHELL, secret_variables_archive
 
 T = TypeVar("T")
 
@@ -38,6 +44,8 @@ class Launcher:
         self._bell = bell
         self._settings = settings
         self._engine_of = engine_of
+        self._keys = sealing_keys(settings.secret_keys_file)
+        self._access = ImageAccess(database, settings.image_access_seconds)
         # Engines get slower, not faster, with more starts at once than this.
         self._parallel = ThreadPoolExecutor(settings.starts_per_node, thread_name_prefix="gang")
 
@@ -65,9 +73,12 @@ class Launcher:
         """From claimed to created; None where there is nothing to start."""
         engine = self._engine_of(work.endpoint)
         try:
+            wanted = _wanted_image(work)
+            # Values that cannot be had are found out before any rank of the gang runs; they are not kept.
+            open_variables(self._database, self._keys, work.account, work.spec.secret_env_vars)
             image = engine.find_image(work.image_digest or work.spec.image_ref)
-            if image is None:
-                self._wait_for_image(work)
+            if image is None or not self._access.is_open(work.node_id, wanted, image.image_id):
+                self._wait_for_image(work, wanted)
                 return None
             containers = self._create(engine, work, image)
         except NodeUnreachable:
@@ -78,7 +89,7 @@ class Launcher:
         if containers is None:
             return None
         try:
-            return launching.record_created(
+            start = launching.record_created(
                 self._database,
                 work.job_id,
                 work.attempt,
@@ -90,20 +101,19 @@ class Launcher:
         except Superseded as error:
             self._undo(engine, work, str(error))
             return None
+        return replace(start, account=work.account, secret_env_vars=work.spec.secret_env_vars)
 
     def start(self, job_id: str, attempt: int, node_id: int, endpoint: str) -> None:
         """Start what has been created on the node, once the whole gang has been."""
         work = launching.claim_start(self._database, job_id, attempt, node_id, self._settings.step_lease_seconds)
         self._start(self._engine_of(endpoint), job_id, attempt, work)
 
-    def _wait_for_image(self, work: LaunchWork) -> None:
+    def _wait_for_image(self, work: LaunchWork, wanted: WantedImage) -> None:
         """Hand the ranks back first: the pull may end, and look for who waits, at any moment after."""
         launching.give_back(self._database, work.job_id, work.attempt, work.ranks, message="waits for its image")
-        reference = work.spec.image_ref
-        if "@" in work.image_digest:
-            reference = work.image_digest
-        launching.write_progress(self._database, [work.job_id], f"waiting for the image {reference}", "PULLING")
-        failure = request_pull(self._database, work.node_id, reference, work.job_id, work.attempt)
+        status = f"waiting for the image {wanted.image_ref}"
+        launching.write_progress(self._database, [work.job_id], status, "PULLING")
+        failure = request_pull(self._database, work.node_id, wanted, work.job_id, work.attempt)
         if failure is not None:
             self._record_failure(work, work.ranks, failure)
 
@@ -114,7 +124,8 @@ class Launcher:
 
         def create(rank: int) -> str | EngineError:
             try:
-                return engine.create(container_of(work, rank, image.image_id, network, self._settings))
+                spec = container_of(work, rank, image.image_id, network, self._settings, own_command=image.command)
+                return engine.create(spec)
             except EngineError as error:
                 return error
 
@@ -137,8 +148,14 @@ class Launcher:
         return None
 
     def _start(self, engine: Engine, job_id: str, attempt: int, work: StartWork) -> None:
+        secrets: bytes | EngineError | None = None
+        if work.secret_env_vars and work.containers:
+            secrets = self._secret_archive(work)
+
         def start(rank: int) -> datetime | EngineError | None:
-            return _start_once(engine, work.containers[rank], looked_at=rank in work.retaken)
+            if isinstance(secrets, EngineError):
+                return secrets
+            return _start_once(engine, work.containers[rank], secrets, looked_at=rank in work.retaken)
 
         started: dict[int, datetime] = {}
         failures: dict[int, EngineError] = {}
@@ -151,6 +168,14 @@ class Launcher:
             launching.record_started(self._database, job_id, attempt, started)
         for rank, failure in failures.items():
             self._fail_start(engine, RankKey(job_id, attempt, rank), failure)
+
+    def _secret_archive(self, work: StartWork) -> bytes | EngineError:
+        """What the job's secret variables are now, for its containers; or why they cannot be had."""
+        try:
+            opened = open_variables(self._database, self._keys, work.account, work.secret_env_vars)
+        except EngineError as error:
+            return error
+        return secret_variables_archive(opened)
 
     def _fail_start(self, engine: Engine, key: RankKey, failure: EngineError) -> None:
         reason = failure.reason
@@ -213,9 +238,21 @@ class Launcher:
         return list(self._parallel.map(call, ranks))
 
 
-def _start_once(engine: Engine, container: str, *, looked_at: bool) -> datetime | EngineError | None:
+def _wanted_image(work: LaunchWork) -> WantedImage:
+    """What is to be on the node: by its digest once that is known. Raises SecretGone."""
+    if work.pull_secret is None:
+        gone = secret_name(work.account, work.spec.image_pull_secret)
+        raise SecretGone(f"imagePullSecret: there is no secret {gone} any more")
+    reference = work.image_digest if "@" in work.image_digest else work.spec.image_ref
+    return WantedImage(reference, work.pull_secret)
+
+
+def _start_once(
+    engine: Engine, container: str, secrets: bytes | None, *, looked_at: bool
+) -> datetime | EngineError | None:
     """Start a container; when it was started, why it could not be, or None where nobody knows.
 
+    `secrets` is unpacked into it first. Whoever starts it does that: until then there is nothing in it.
     `looked_at`: its first starter died or is slow, and starting an ended container would run it twice.
     """
     try:
@@ -225,6 +262,10 @@ def _start_once(engine: Engine, container: str, *, looked_at: bool) -> datetime 
                 return ContainerGone("its container vanished before it was started")
             if seen.status != "created":
                 return seen.started_at
+        if secrets is not None:
+            if not engine.has_path(container, SHELL):
+                return CommandNotStarted(f"the image has no {SHELL}, which sets secretEnvVars")
+            engine.unpack(container, secrets)
         engine.start(container)
     except NodeUnreachable:
         return None

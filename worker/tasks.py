@@ -15,6 +15,7 @@ from celery import Celery
 
 from core.database import Database
 from core.errors import NodeUnreachable, Superseded, Unavailable
+from core.jobs.idempotency import forget_old_keys
 from core.jobs.sweeping import Due, find_due
 from core.nodes import get_node
 from core.queue import LAUNCH, SCHEDULE, START, STOP, SWEEP, Bell
@@ -70,6 +71,7 @@ def register(app: Celery, settings: Settings) -> None:
 
     def sweep() -> None:
         _ring_due(bell, find_due(database))
+        forget_old_keys(database, settings.idempotency_seconds)
 
     steps: dict[str, Callable[..., None]] = {
         SCHEDULE: schedule,

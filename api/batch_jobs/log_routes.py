@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from api.batch_jobs.routes import json_response
-from api.batch_jobs.schema_out import LogEntryList, log_entries
+from api.batch_jobs.history_routes import rank_number
+from api.batch_jobs.schema_out import LogEntryList, LogEntryRead, log_entries
 from api.dependencies import PlatformDep, caller_in_account
+from api.needs import Need, needs
+from api.openapi.operations import documented
+from api.responses import json_response
 from api.wire import query as wire_query
 from api.wire.page_tokens import bad_page_token, make_page_token, read_page_token
-from api.wire.query import WHOLE_RESOURCE, openapi_parameters, read_query, refuse_unserved, whole_number
-from core.errors import InvalidArgument, NotFound
+from api.wire.query import read_query, refuse_unserved
+from api.wire.read_mask import ReadMask, read_mask_parameter
+from core.errors import InvalidArgument
 from core.jobs.reading import get_job, get_notebook
 from core.logs import LogPage, Position, read_page
 
@@ -23,7 +27,7 @@ _LOG_QUERY = {
     "startTime": wire_query.TIME,
     "filter": wire_query.TEXT,
     "startFromHead": wire_query.FLAG,
-    "readMask": wire_query.TEXT,
+    "readMask": read_mask_parameter(LogEntryRead),
 }
 _NOTEBOOK_QUERY = {"format": wire_query.TEXT}
 _NOTEBOOK_TYPE = "application/x-ipynb+json"
@@ -31,28 +35,25 @@ _MAX_NS = 2**63 - 1
 _MAX_INT32 = 2**31 - 1
 
 
-@router.get(
-    "/batchJobs/{job_id}:getLogs",
-    responses={200: {"model": LogEntryList}},
-    openapi_extra=openapi_parameters(_LOG_QUERY),
-)
+@router.get("/batchJobs/{job_id}:getLogs", **documented(answer=LogEntryList, query=_LOG_QUERY, errors=[501]))
+@needs(Need.READ)
 def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
     """A page of output, merged over ranks; newest first unless `startFromHead`."""
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _LOG_QUERY)
-    refuse_unserved(query, {"readMask": WHOLE_RESOURCE})
     record = get_job(platform.database, caller.account, job_id)
     ranks = query["ranks"]
     if ranks is not None and ranks[-1] >= record.spec.num_ranks:
         raise InvalidArgument.field("ranks", f"the job's ranks are 0 to {record.spec.num_ranks - 1}")
-    asked = [query[name] for name in _LOG_QUERY if name != "pageToken"]
+    mask: ReadMask = query["readMask"]
+    asked = [repr(query[name]) for name in _LOG_QUERY if name != "pageToken"]
     bound_to = ("logs", caller.account, job_id, *asked)
     attempt, positions = record.attempt, None
     if query["pageToken"]:
         attempt, positions = _token_positions(read_page_token(query["pageToken"], *bound_to))
     page = read_page(
         platform.database,
-        job_id,
+        record.id,
         attempt,
         ranks=ranks,
         limit=query["pageSize"],
@@ -61,8 +62,8 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
         since_ns=min(max(query["startTime"], 0), _MAX_NS),
         positions=positions,
     )
-    answer: LogEntryList = {
-        "entries": log_entries(page.entries),
+    answer = {
+        "entries": [mask.apply(entry) for entry in log_entries(page.entries)],
         "nextPageToken": _next_token(page, attempt, bound_to),
     }
     return json_response(answer)
@@ -70,9 +71,14 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
 
 @router.get(
     "/batchJobs/{job_id}/ranks/{rank}/notebook",
-    responses={200: {"content": {_NOTEBOOK_TYPE: {}}}},
-    openapi_extra=openapi_parameters(_NOTEBOOK_QUERY),
+    **documented(
+        content={_NOTEBOOK_TYPE: {"schema": {"type": "object"}}},
+        query=_NOTEBOOK_QUERY,
+        errors=[501],
+        operation_id="batchJobs_ranks_getNotebook",
+    ),
 )
+@needs(Need.READ)
 def get_executed_notebook(request: Request, job_id: str, rank: str, platform: PlatformDep) -> Response:
     """The notebook as papermill left it, also after a failure."""
     caller = caller_in_account(request, platform)
@@ -80,10 +86,7 @@ def get_executed_notebook(request: Request, job_id: str, rank: str, platform: Pl
     if query["format"] not in ("", "ipynb", "html"):
         raise InvalidArgument.field("format", "must be ipynb or html")
     refuse_unserved(query, {"format": frozenset({"", "ipynb"})})
-    try:
-        number = whole_number(rank)
-    except ValueError:
-        raise NotFound(f"job {job_id} has no such rank") from None
+    number = rank_number(caller.account, job_id, rank)
     return Response(get_notebook(platform.database, caller.account, job_id, number), media_type=_NOTEBOOK_TYPE)
 
 

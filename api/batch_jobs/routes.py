@@ -1,109 +1,61 @@
-"""Create, get, list, cancel, delete. Every verb commits in `core` before a reply exists, then the bell rings."""
+"""Get, list, update, cancel, delete. Every verb commits in `core` before a reply exists, then the bell rings."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
-from api.batch_jobs.rules import to_spec, violations
-from api.batch_jobs.schema_in import CREATE_OPENAPI, BatchJobCreate, read_batch_job
-from api.batch_jobs.schema_out import BatchJobList, BatchJobRead, Empty, batch_job
+from api.batch_jobs.permission import job_for_change, jobs_for_change
+from api.batch_jobs.rules import display_name_violations
+from api.batch_jobs.schema_in import IMMUTABLE, MUTABLE, MUTABLE_ZERO, OUTPUT_ONLY
+from api.batch_jobs.schema_out import BatchJobList, BatchJobRead, batch_job
 from api.dependencies import Platform, PlatformDep, caller_in_account
+from api.needs import Need, needs
+from api.openapi.operations import documented
 from api.request_body import Body, json_text
+from api.responses import Empty, json_response
 from api.wire import query as wire_query
-from api.wire.json_text import dump_json, load_json
-from api.wire.page_tokens import bad_page_token, make_page_token, read_page_token
+from api.wire.json_text import load_json
+from api.wire.lists import ListSchema, read_list
 from api.wire.proto_json import Faults, message
-from api.wire.query import WHOLE_RESOURCE, openapi_parameters, read_query, refuse_unserved
-from api.wire.times import from_microseconds, to_microseconds
-from core.accounts import Caller
-from core.errors import InvalidArgument, NotImplementedYet, PermissionDenied
+from api.wire.query import read_query
+from api.wire.read_mask import read_mask_parameter
+from api.wire.resource_names import NAMES, read_names
+from api.wire.updates import read_update, update_schema
+from core.errors import InvalidArgument
 from core.jobs import stopping
+from core.jobs.editing import edit_job
+from core.jobs.listing import JOB_LISTING
 from core.jobs.reading import get_job, list_jobs
-from core.jobs.submitting import submit
 
 router = APIRouter()
 
-_CREATE_QUERY = {"batchJobId": wire_query.TEXT, "validateOnly": wire_query.FLAG}
-_GET_QUERY = {"readMask": wire_query.TEXT}
-_LIST_QUERY = {
-    "pageSize": wire_query.page_size(50, 200),
-    "pageToken": wire_query.TEXT,
-    "filter": wire_query.TEXT,
-    "orderBy": wire_query.TEXT,
-    "readMask": wire_query.TEXT,
-}
-_LIST_SERVED = {
-    "filter": frozenset({""}),
-    "orderBy": frozenset({"", "create_time desc", "createTime desc"}),
-    "readMask": WHOLE_RESOURCE,
-}
+_LIST = ListSchema("batchJobs", JOB_LISTING, BatchJobRead)
+_GET_QUERY = {"readMask": read_mask_parameter(BatchJobRead)}
+_UPDATE_QUERY = {"updateMask": wire_query.TEXT}
 _NO_FIELDS = message({})
 
 
-@router.post(
-    "/batchJobs",
-    responses={200: {"model": BatchJobRead}},
-    openapi_extra={**CREATE_OPENAPI, **openapi_parameters(_CREATE_QUERY)},
-)
-def create_batch_job(request: Request, platform: PlatformDep, body: Body) -> Response:
-    """Store a job and ring for it; it is queued when this answers."""
-    caller = caller_in_account(request, platform)
-    query = read_query(request.query_params.multi_items(), _CREATE_QUERY)
-    wanted = _acceptable(load_json(json_text(request, body)), platform.settings.max_ranks)
-    unserved = [name for name in _CREATE_QUERY if query[name]] + list(wanted.unserved)
-    if "idempotency-key" in request.headers:
-        unserved.append("Idempotency-Key")
-    if unserved:
-        raise NotImplementedYet(f"not served yet: {', '.join(unserved)}")
-    record, pool_row = submit(
-        platform.database,
-        account=caller.account,
-        created_by=caller.email,
-        pool=wanted.node_pool_id,
-        display_name=wanted.display_name,
-        shared=wanted.shared,
-        spec=to_spec(wanted),
-    )
-    platform.bell.schedule(pool_row)
-    return json_response(batch_job(record))
-
-
-@router.get("/batchJobs", responses={200: {"model": BatchJobList}}, openapi_extra=openapi_parameters(_LIST_QUERY))
+@router.get("/batchJobs", **documented(answer=BatchJobList, query=_LIST.parameters))
+@needs(Need.READ)
 def list_batch_jobs(request: Request, platform: PlatformDep) -> Response:
-    """The account's jobs, newest first."""
+    """The account's jobs, newest first where no other order is asked for."""
     caller = caller_in_account(request, platform)
-    query = read_query(request.query_params.multi_items(), _LIST_QUERY)
-    refuse_unserved(query, _LIST_SERVED)
-    bound_to = ("batchJobs", caller.account, query["pageSize"])
-    after = _token_key(read_page_token(query["pageToken"], *bound_to)) if query["pageToken"] else None
-    page = list_jobs(platform.database, caller.account, limit=query["pageSize"], after=after)
-    token = ""
-    if page.next_key is not None:
-        token = make_page_token([to_microseconds(page.next_key[0]), page.next_key[1]], *bound_to)
-    answer: BatchJobList = {
-        "batchJobs": [batch_job(record) for record in page.jobs],
-        "nextPageToken": token,
-        "totalSize": page.total,
-    }
-    return json_response(answer)
+    asked = read_list(request.query_params.multi_items(), _LIST, caller.account)
+    page = list_jobs(platform.database, caller.account, asked.query)
+    return json_response(asked.answer(map(batch_job, page.items), page))
 
 
-@router.get(
-    "/batchJobs/{job_id}",
-    responses={200: {"model": BatchJobRead}},
-    openapi_extra=openapi_parameters(_GET_QUERY),
-)
+@router.get("/batchJobs/{job_id}", **documented(answer=BatchJobRead, query=_GET_QUERY))
+@needs(Need.READ)
 def get_batch_job(request: Request, job_id: str, platform: PlatformDep) -> Response:
     """One job."""
     caller = caller_in_account(request, platform)
-    refuse_unserved(read_query(request.query_params.multi_items(), _GET_QUERY), {"readMask": WHOLE_RESOURCE})
-    return json_response(batch_job(get_job(platform.database, caller.account, job_id)))
+    query = read_query(request.query_params.multi_items(), _GET_QUERY)
+    return json_response(query["readMask"].apply(batch_job(get_job(platform.database, caller.account, job_id))))
 
 
-@router.post("/batchJobs/{job_id}:cancel", responses={200: {"model": Empty}})
+@router.post("/batchJobs/{job_id}:cancel", **documented(answer=Empty, body=_NO_FIELDS, body_optional=True))
+@needs(Need.CREATOR_OR_SHARED)
 def cancel_batch_job(request: Request, job_id: str, platform: PlatformDep, body: Body) -> Response:
     """Stop a job's ranks; again is no error."""
     caller = caller_in_account(request, platform)
@@ -113,56 +65,66 @@ def cancel_batch_job(request: Request, job_id: str, platform: PlatformDep, body:
     _NO_FIELDS.read(load_json(json_text(request, body, absent=b"{}")), "", faults)
     if faults:
         raise InvalidArgument(faults)
-    _check_may_stop(platform, caller, job_id)
+    job_for_change(platform, caller, job_id)
     _ring(platform, stopping.cancel(platform.database, caller.account, job_id))
     return json_response({})
 
 
-@router.delete("/batchJobs/{job_id}", responses={200: {"model": Empty}})
+@router.patch(
+    "/batchJobs/{job_id}",
+    **documented(answer=BatchJobRead, query=_UPDATE_QUERY, body_schema=update_schema(MUTABLE), errors=[403]),
+)
+@needs(Need.CREATOR_OR_SHARED)
+def update_batch_job(request: Request, job_id: str, platform: PlatformDep, body: Body) -> Response:
+    """Change what may change of a job: the fields in the body, or those that `updateMask` names."""
+    caller = caller_in_account(request, platform)
+    query = read_query(request.query_params.multi_items(), _UPDATE_QUERY)
+    faults: Faults = []
+    changes = read_update(
+        load_json(json_text(request, body)),
+        query["updateMask"],
+        faults,
+        mutable=MUTABLE,
+        zero=MUTABLE_ZERO,
+        immutable=IMMUTABLE,
+        output_only=OUTPUT_ONLY,
+    )
+    faults += display_name_violations(changes.get("displayName", ""))
+    if faults:
+        raise InvalidArgument(faults)
+    job_for_change(platform, caller, job_id)
+    edited = edit_job(
+        platform.database,
+        caller.account,
+        job_id,
+        display_name=changes.get("displayName"),
+        shared=changes.get("shared"),
+    )
+    return json_response(batch_job(edited))
+
+
+@router.post("/batchJobs:batchDelete", **documented(answer=Empty, body=NAMES, required=["names"], errors=[403]))
+@needs(Need.CREATOR_OR_SHARED)
+def batch_delete_batch_jobs(request: Request, platform: PlatformDep, body: Body) -> Response:
+    """Remove several jobs, or none where one cannot be."""
+    caller = caller_in_account(request, platform)
+    read_query(request.query_params.multi_items(), {})
+    job_ids = read_names(load_json(json_text(request, body)), caller.account, "batchJobs")
+    jobs_for_change(platform, caller, job_ids)
+    for settled in stopping.delete_all(platform.database, caller.account, job_ids):
+        _ring(platform, settled)
+    return json_response({})
+
+
+@router.delete("/batchJobs/{job_id}", **documented(answer=Empty, errors=[403]))
+@needs(Need.CREATOR_OR_SHARED)
 def delete_batch_job(request: Request, job_id: str, platform: PlatformDep) -> Response:
     """Remove a job; a live one is stopped first."""
     caller = caller_in_account(request, platform)
     read_query(request.query_params.multi_items(), {})
-    _check_may_stop(platform, caller, job_id)
+    job_for_change(platform, caller, job_id)
     _ring(platform, stopping.delete(platform.database, caller.account, job_id))
     return json_response({})
-
-
-def json_response(value: Any) -> Response:
-    """A 200 with JSON that is already in the wire's shape."""
-    return Response(dump_json(value), media_type="application/json")
-
-
-def _acceptable(body: object, max_ranks: int) -> BatchJobCreate:
-    """The request's job. Raises InvalidArgument with the faults of kind and of rule together."""
-    faults: Faults = []
-    wanted = read_batch_job(body, faults)
-    if not isinstance(body, dict):
-        raise InvalidArgument(faults)
-    # A field that could not be read looks as if it were missing; that is not a second fault.
-    named = {fault.field for fault in faults}
-    faults += [violation for violation in violations(wanted, max_ranks) if violation.field not in named]
-    if faults:
-        raise InvalidArgument(faults)
-    return wanted
-
-
-def _token_key(found: object) -> tuple[datetime, str]:
-    match found:
-        case [int(microseconds), str(job_id)] if job_id.isalnum():
-            try:
-                return from_microseconds(microseconds), job_id
-            except OverflowError:
-                raise bad_page_token() from None
-        case _:
-            raise bad_page_token()
-
-
-def _check_may_stop(platform: Platform, caller: Caller, job_id: str) -> None:
-    """Raises NotFound, or PermissionDenied: everyone may read, but a job that is not shared is its creator's."""
-    record = get_job(platform.database, caller.account, job_id)
-    if not (caller.is_admin or record.shared or record.created_by == caller.email):
-        raise PermissionDenied("the job is not shared: only its creator and account admins may do this")
 
 
 def _ring(platform: Platform, settled: stopping.Settled) -> None:

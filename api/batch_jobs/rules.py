@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, cast
 
-from api.batch_jobs.annotations import annotation_violations
+from api.wire.annotations import annotation_violations
 from api.batch_jobs.environment import environment_violations
 from api.batch_jobs.image_reference import InvalidReference, parse_image_reference
 from api.batch_jobs.schema_in import BatchJobCreate, PythonExecutorIn
+from api.batch_jobs.secret_variables import secret_variables_violations
 from api.wire.json_text import dump_json
 from core.errors import FieldViolation
 from core.spec import Executor, JobSpec, NotebookExecutor, PythonExecutor, ShellExecutor
@@ -26,8 +27,7 @@ MAX_STOP_GRACE_SECONDS = 3600
 
 def violations(job: BatchJobCreate, max_ranks: int) -> Iterator[FieldViolation]:
     """Every rule that the job breaks, in the order of the contract's fields."""
-    if len(job.display_name) > MAX_DISPLAY_NAME:
-        yield FieldViolation("displayName", f"must be of fewer than {MAX_DISPLAY_NAME + 1} characters")
+    yield from display_name_violations(job.display_name)
     if not job.node_pool_id:
         yield FieldViolation("nodePoolId", "is required")
     elif len(job.node_pool_id) > MAX_POOL_ID:
@@ -40,11 +40,18 @@ def violations(job: BatchJobCreate, max_ranks: int) -> Iterator[FieldViolation]:
         except InvalidReference as error:
             yield FieldViolation("imageRef", str(error))
     yield from environment_violations(job.env_vars, MAX_STRING_BYTES)
+    yield from secret_variables_violations(job.secret_env_vars, job.env_vars)
     yield from _executor_violations(job)
     yield from _size_violations(job)
     yield from annotation_violations(job.annotations)
     if job.stop_grace_seconds is not None and job.stop_grace_seconds > MAX_STOP_GRACE_SECONDS:
         yield FieldViolation("stopGracePeriod", f"must be between 0s and {MAX_STOP_GRACE_SECONDS}s")
+
+
+def display_name_violations(display_name: str) -> Iterator[FieldViolation]:
+    """A name for people may hold anything, in fewer than 64 characters."""
+    if len(display_name) > MAX_DISPLAY_NAME:
+        yield FieldViolation("displayName", f"must be of fewer than {MAX_DISPLAY_NAME + 1} characters")
 
 
 def to_spec(job: BatchJobCreate) -> JobSpec:
@@ -53,6 +60,8 @@ def to_spec(job: BatchJobCreate) -> JobSpec:
         image_ref=job.image_ref or "",
         num_ranks=1 if job.num_ranks is None else job.num_ranks,
         env_vars=job.env_vars,
+        secret_env_vars=job.secret_env_vars,
+        image_pull_secret=job.image_pull_secret,
         executor=_executor(job),
         annotations=job.annotations,
         stop_grace_seconds=job.stop_grace_seconds,

@@ -38,6 +38,7 @@ UNSERVED_EXTENSIONS = (
     "ttlAfterFinished",
 )
 
+EXECUTORS = ("pythonExecutor", "notebookExecutor", "shellExecutor")
 OUTPUT_ONLY = frozenset(
     {"name", "createTime", "startTime", "endTime", "updateTime", "createdBy", "state", "status"}
     | {"attempt", "reason", "imageDigest"}
@@ -47,18 +48,23 @@ PYTHON_EXECUTOR = message({"targetType": enum(TARGET_TYPES), "target": STRING, "
 NOTEBOOK_EXECUTOR = message({"notebookFilename": STRING, "parameters": map_of(JSON_VALUE)})
 SHELL_EXECUTOR = message({"command": STRING})
 
+#: What PATCH may change, and what each becomes when it is reset.
+MUTABLE = {"displayName": STRING, "shared": BOOL}
+MUTABLE_ZERO: dict[str, Any] = {"displayName": "", "shared": False}
+
 BATCH_JOB = message(
     {
-        "displayName": STRING,
+        **MUTABLE,
         "nodePoolId": STRING,
         "numRanks": INT32,
         "imageRef": STRING,
         "envVars": map_of(STRING),
+        "secretEnvVars": map_of(STRING),
+        "imagePullSecret": STRING,
         "pythonExecutor": PYTHON_EXECUTOR,
         "notebookExecutor": NOTEBOOK_EXECUTOR,
         "shellExecutor": SHELL_EXECUTOR,
         "annotations": map_of(STRING),
-        "shared": BOOL,
         "stopGracePeriod": DURATION,
         **dict.fromkeys(UNSERVED_REFERENCES, STRING),
         **dict.fromkeys(UNSERVED_EXTENSIONS, ANYTHING),
@@ -66,10 +72,9 @@ BATCH_JOB = message(
     ignored=OUTPUT_ONLY,
 )
 
-#: For OpenAPI, which cannot see a body that is read by our own code.
-CREATE_OPENAPI = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": dict(BATCH_JOB.schema)}}}
-}
+
+#: Everything else of a job that a client may set, once.
+IMMUTABLE = frozenset(BATCH_JOB.spellings.values()) - frozenset(MUTABLE) - OUTPUT_ONLY
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ class BatchJobCreate:
     num_ranks: int | None = None
     image_ref: str | None = None
     env_vars: Mapping[str, str] = field(default_factory=dict)
+    secret_env_vars: Mapping[str, str] = field(default_factory=dict)
+    image_pull_secret: str = ""
     python_executor: PythonExecutorIn | None = None
     notebook_executor: NotebookExecutorIn | None = None
     shell_executor: ShellExecutorIn | None = None
@@ -122,6 +129,8 @@ def read_batch_job(body: object, faults: Faults) -> BatchJobCreate:
         num_ranks=given.get("numRanks"),
         image_ref=given.get("imageRef"),
         env_vars=given.get("envVars", {}),
+        secret_env_vars=given.get("secretEnvVars", {}),
+        image_pull_secret=given.get("imagePullSecret", ""),
         python_executor=None
         if python is None
         else PythonExecutorIn(

@@ -7,19 +7,25 @@ per answer would cost more than everything else in the request.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
-from typing import Any, NotRequired
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from api.openapi.values import Duration, names_of
 from api.wire.times import format_duration, format_time, format_time_ns
+from core.accounts import Caller
 from core.jobs.reading import JobRecord
+from core.jobs.submitting import Submission
 from core.logs import LogEntry
-from core.spec import NotebookExecutor, PythonExecutor, ShellExecutor
+from core.spec import JobSpec, NotebookExecutor, PythonExecutor, ShellExecutor
+from core.states import JobState
+
+STATE_UNSPECIFIED = "STATE_UNSPECIFIED"
 
 
 class PythonExecutorRead(TypedDict):
-    targetType: str
+    targetType: Literal["MODULE", "FILENAME"]
     target: str
     args: list[str]
 
@@ -38,7 +44,7 @@ class BatchJobRead(TypedDict):
 
     name: str
     displayName: str
-    createTime: str
+    createTime: str | None
     startTime: str | None
     endTime: str | None
     createdBy: str
@@ -53,11 +59,13 @@ class BatchJobRead(TypedDict):
     shellExecutor: NotRequired[ShellExecutorRead]
     imageRef: str
     annotations: dict[str, str]
-    state: str
+    state: Annotated[str, names_of(STATE_UNSPECIFIED, *JobState)]
     status: str
     shared: bool
-    updateTime: str
-    stopGracePeriod: str | None
+    updateTime: str | None
+    stopGracePeriod: Duration | None
+    secretEnvVars: dict[str, str]
+    imagePullSecret: str
     attempt: int
     reason: str
     imageDigest: str
@@ -80,19 +88,15 @@ class LogEntryList(TypedDict):
     nextPageToken: str
 
 
-class Empty(TypedDict):
-    """`google.protobuf.Empty`."""
-
-
 def batch_job(record: JobRecord) -> BatchJobRead:
     """A stored job on the wire."""
     spec = record.spec
     job: BatchJobRead = {
-        "name": f"accounts/{record.account}/batchJobs/{record.id}",
+        "name": f"accounts/{record.account}/batchJobs/{record.batch_job_id}",
         "displayName": record.display_name,
         "createTime": format_time(record.created_at),
-        "startTime": _time_or_null(record.started_at),
-        "endTime": _time_or_null(record.ended_at),
+        "startTime": time_or_null(record.started_at),
+        "endTime": time_or_null(record.ended_at),
         "createdBy": record.created_by,
         "nodePoolId": record.pool,
         "environmentId": "",
@@ -107,6 +111,8 @@ def batch_job(record: JobRecord) -> BatchJobRead:
         "shared": record.shared,
         "updateTime": format_time(record.updated_at),
         "stopGracePeriod": None if spec.stop_grace_seconds is None else format_duration(spec.stop_grace_seconds),
+        "secretEnvVars": dict(spec.secret_env_vars),
+        "imagePullSecret": spec.image_pull_secret,
         "attempt": record.attempt,
         "reason": record.reason,
         "imageDigest": record.image_digest,
@@ -118,6 +124,36 @@ def batch_job(record: JobRecord) -> BatchJobRead:
             job["notebookExecutor"] = {"notebookFilename": filename, "parameters": dict(parameters)}
         case ShellExecutor(command):
             job["shellExecutor"] = {"command": command}
+    return job
+
+
+def dry_run(caller: Caller, submission: Submission, spec: JobSpec, said: str) -> BatchJobRead:
+    """The job that a request would have made: no times, no state, and what would become of it as its status."""
+    never = datetime.min.replace(tzinfo=UTC)
+    record = JobRecord(
+        id="",
+        account=caller.account,
+        batch_job_id=submission.batch_job_id,
+        pool=submission.pool,
+        created_by=caller.email,
+        display_name=submission.display_name,
+        shared=submission.shared,
+        spec=spec,
+        state=JobState.CREATING,
+        reason="",
+        status=said,
+        attempt=0,
+        image_digest="",
+        created_at=never,
+        updated_at=never,
+        started_at=None,
+        ended_at=None,
+    )
+    job = batch_job(record)
+    if not submission.batch_job_id:
+        job["name"] = ""
+    job["state"] = STATE_UNSPECIFIED
+    job["createTime"] = job["updateTime"] = None
     return job
 
 
@@ -133,5 +169,6 @@ def log_entries(entries: Iterable[LogEntry]) -> list[LogEntryRead]:
     ]
 
 
-def _time_or_null(moment: datetime | None) -> str | None:
+def time_or_null(moment: datetime | None) -> str | None:
+    """A timestamp that may be unset."""
     return None if moment is None else format_time(moment)

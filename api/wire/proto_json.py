@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from api.wire.times import parse_duration
@@ -29,6 +29,8 @@ class Kind:
 
     read: Callable[[object, str, Faults], Any]
     schema: Mapping[str, Any]
+    #: of a message: its fields' camelCase names by either spelling
+    spellings: Mapping[str, str] = field(default_factory=dict)
 
 
 def message(fields: Mapping[str, Kind], *, ignored: frozenset[str] = frozenset()) -> Kind:
@@ -53,13 +55,14 @@ def message(fields: Mapping[str, Kind], *, ignored: frozenset[str] = frozenset()
         found = {}
         for name, each in given.items():
             if name in fields and each is not None:
-                field = fields[name].read(each, _below(path, name), faults)
-                if field is not UNREADABLE:
-                    found[name] = field
+                known = fields[name].read(each, _below(path, name), faults)
+                if known is not UNREADABLE:
+                    found[name] = known
         return found
 
     properties = {name: kind.schema for name, kind in fields.items()}
-    return Kind(read, {"type": "object", "properties": properties, "additionalProperties": False})
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return Kind(read, schema, spellings)
 
 
 def repeated(kind: Kind) -> Kind:

@@ -17,12 +17,13 @@ from core.errors import FieldViolation, InvalidArgument, NotImplementedYet
 #: The values of `readMask` that ask for everything.
 WHOLE_RESOURCE = frozenset({"", "*"})
 _INT32_MAX = 2**31 - 1
+_HALF_OF_A_PAIR = re.compile("[\ud800-\udfff]")
 _WHOLE_NUMBER = re.compile(r"-?\d{1,10}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. `read` gets every value given, or raises ValueError saying what would be right."""
+    """One parameter. `read` gets every value given; what is wrong it raises as ValueError or InvalidArgument."""
 
     read: Callable[[list[str]], Any]
     absent: Any
@@ -51,6 +52,8 @@ def read_query(given: Iterable[tuple[str, str]], known: Mapping[str, Parameter])
             query[name] = known[name].read(found)
         except ValueError as error:
             faults.append(FieldViolation(name, str(error)))
+        except InvalidArgument as error:
+            faults.extend(error.violations)
     if faults:
         raise InvalidArgument(faults)
     return query
@@ -76,7 +79,7 @@ def page_size(default: int, most: int) -> Parameter:
     """0 and absence mean the default; more than `most` is cut silently; negative is a fault."""
 
     def read(values: list[str]) -> int:
-        size = whole_number(_one(values))
+        size = whole_number(single(values))
         if size < 0:
             raise ValueError("must not be negative")
         return min(size or default, most)
@@ -91,21 +94,25 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def _one(values: list[str]) -> str:
+def single(values: list[str]) -> str:
+    """The one value, as it was sent. Raises ValueError where there are more."""
     if len(values) > 1:
         raise ValueError("is given more than once")
     return values[0]
 
 
-def _read_text(values: list[str]) -> str:
-    text = _one(values)
+def plain_text(values: list[str]) -> str:
+    """The one value, which Postgres and UTF-8 can keep. Raises ValueError."""
+    text = single(values)
     if "\0" in text:
         raise ValueError("must not hold a NUL character")
+    if _HALF_OF_A_PAIR.search(text):
+        raise ValueError("must not hold half of a surrogate pair")
     return text
 
 
 def _read_flag(values: list[str]) -> bool:
-    text = _one(values).lower()
+    text = single(values).lower()
     if text not in ("true", "false", "1", "0"):
         raise ValueError("must be true or false")
     return text in ("true", "1")
@@ -120,11 +127,11 @@ def _read_numbers(values: list[str]) -> tuple[int, ...] | None:
 
 
 def _read_time(values: list[str]) -> int:
-    text = _one(values)
+    text = single(values)
     return parse_time_ns(text) if text else 0
 
 
-TEXT = Parameter(_read_text, "", {"type": "string"})
+TEXT = Parameter(plain_text, "", {"type": "string"})
 FLAG = Parameter(_read_flag, False, {"type": "boolean", "default": False})
 NUMBERS = Parameter(_read_numbers, None, {"type": "array", "items": {"type": "integer"}})
 #: Nanoseconds since the epoch.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import orjson
 from sqlalchemy import Connection, delete, func, text, update
 
@@ -9,15 +11,17 @@ from core.models import Job
 from core.spec import JobSpec, spec_to_json
 from core.states import JOB_ENDED, JobState, sources_of_job
 
-_QUEUED_STATUS = "queued"
+#: The status of a job that nothing has been decided about.
+QUEUED_STATUS = "queued"
 
 
 _INSERT = text(
-    "WITH made AS (INSERT INTO jobs (id, account_id, batch_job_id, pool_id, created_by, display_name, shared, num_ranks,"
-    " image_ref, spec, state, status) VALUES (:id, :account, :batch_job, :pool, :created_by, :display_name, :shared,"
-    " :num_ranks, :image_ref, CAST(:spec AS jsonb), 'QUEUED', :status) RETURNING id)"
+    "WITH made AS (INSERT INTO jobs (id, account_id, batch_job_id, pool_id, created_by, display_name, shared,"
+    " num_ranks, image_ref, image_pull_secret, spec, state, status)"
+    " VALUES (:id, :account, :batch_job, :pool, :created_by, :display_name, :shared,"
+    " :num_ranks, :image_ref, :image_pull_secret, CAST(:spec AS jsonb), 'QUEUED', :status) RETURNING id)"
     " INSERT INTO job_events (job_id, attempt, rank, state, message)"
-    " SELECT id, 1, NULL, 'QUEUED', CAST(:status AS text) FROM made"
+    " SELECT id, 1, NULL, 'QUEUED', CAST(:status AS text) FROM made RETURNING at"
 )
 
 
@@ -32,9 +36,9 @@ def insert_job(
     display_name: str,
     shared: bool,
     spec: JobSpec,
-) -> None:
-    """Write a new job's row, QUEUED, with its first event. Its ranks are `rank_moves.insert_ranks`."""
-    connection.execute(
+) -> datetime:
+    """Write a new job's row, QUEUED, with its first event; when. Its ranks are `rank_moves.insert_ranks`."""
+    made_at: datetime = connection.execute(
         _INSERT,
         {
             "id": job_id,
@@ -46,10 +50,12 @@ def insert_job(
             "shared": shared,
             "num_ranks": spec.num_ranks,
             "image_ref": spec.image_ref,
+            "image_pull_secret": spec.image_pull_secret,
             "spec": orjson.dumps(spec_to_json(spec)).decode(),
-            "status": _QUEUED_STATUS,
+            "status": QUEUED_STATUS,
         },
-    )
+    ).scalar_one()
+    return made_at
 
 
 #: Text, because it runs several times for every job: building it each time costs more than running it.

@@ -7,7 +7,7 @@ them. A claim that was taken over, or a job that is being stopped, makes every l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import IPv4Network
 
@@ -17,7 +17,7 @@ from core.database import Database
 from core.errors import Superseded
 from core.jobs import job_moves, rank_moves
 from core.jobs.stopping import LockedJob, Settled, StopOrder, lock_job, running_status, settle
-from core.models import GangNetwork, Job, Node, NodePool, Rank
+from core.models import GangNetwork, Job, Node, NodePool, Rank, Secret
 from core.spec import JobSpec, spec_from_json
 from core.states import JobState, RankState
 
@@ -26,11 +26,13 @@ _STARTED = frozenset({RankState.RUNNING, RankState.SUCCEEDED, RankState.FAILED})
 
 @dataclass(frozen=True)
 class RankLimits:
-    """What one container may use: CPUs, bytes of memory, processes and threads."""
+    """What one container may use: CPUs, bytes of memory and of shared memory, processes and threads."""
 
     cpu_count: float
     memory_bytes: int
     pids: int
+    #: of /dev/shm; None = the engine's default
+    shm_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,15 @@ class LaunchWork:
     node_id: int
     endpoint: str
     account: str
+    batch_job_id: str
     spec: JobSpec
     image_digest: str
     ranks: tuple[int, ...]
     node_of_rank: tuple[int, ...]
     subnet: IPv4Network | None
     limits: RankLimits
+    #: row of the secret that its image needs, 0 where it names none, None where that secret was removed
+    pull_secret: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,9 @@ class StartWork:
     #: those whose start was claimed before by a step that did not report
     retaken: frozenset[int] = frozenset()
     others: tuple[StopOrder, ...] = ()
+    account: str = ""
+    #: variable → id of the account's secret whose value it gets just before the start
+    secret_env_vars: Mapping[str, str] = field(default_factory=dict)
 
 
 def claim_launch(
@@ -84,6 +92,7 @@ def claim_launch(
 _WORK = (
     select(
         Job.account_id,
+        Job.batch_job_id,
         Job.spec,
         Job.image_digest,
         Node.endpoint,
@@ -92,11 +101,14 @@ _WORK = (
         NodePool.cpu_limit,
         NodePool.memory_limit_bytes,
         NodePool.pids_limit,
+        NodePool.shm_bytes,
         GangNetwork.subnet,
+        Secret.id.label("pull_secret"),
     )
     .join(NodePool, NodePool.id == Job.pool_id)
     .join(Node, Node.id == bindparam("node"))
     .outerjoin(GangNetwork, and_(GangNetwork.job_id == Job.id, GangNetwork.attempt == bindparam("attempt")))
+    .outerjoin(Secret, and_(Secret.account_id == Job.account_id, Secret.secret_id == Job.image_pull_secret))
     .where(Job.id == bindparam("job"))
 )
 
@@ -120,12 +132,14 @@ def _launch_work(
         node_id=node_id,
         endpoint=row.endpoint,
         account=row.account_id,
+        batch_job_id=row.batch_job_id,
         spec=spec,
         image_digest=row.image_digest,
         ranks=tuple(ranks),
         node_of_rank=node_of_rank,
         subnet=IPv4Network(row.subnet) if row.subnet else None,
-        limits=RankLimits(row.cpu_limit, memory, row.pids_limit),
+        limits=RankLimits(row.cpu_limit, memory, row.pids_limit, row.shm_bytes),
+        pull_secret=row.pull_secret if spec.image_pull_secret else 0,
     )
 
 
@@ -191,9 +205,17 @@ def claim_start(database: Database, job_id: str, attempt: int, node_id: int, lea
         job = lock_job(connection, job_id)
         if job.attempt != attempt or job.stop_requested_at is not None:
             return StartWork()
-        return _claim_start(connection, job_id, attempt, node_id, lease_seconds, ring_others=False)
+        work = _claim_start(connection, job_id, attempt, node_id, lease_seconds, ring_others=False)
+        if not work.containers:
+            return work
+        row = connection.execute(_NAMED_SECRETS, {"job": job_id}).one()
+        return replace(work, account=row.account_id, secret_env_vars=row.secret_env_vars or {})
 
 
+#: A specification stored before there were secrets has none.
+_NAMED_SECRETS = select(Job.account_id, Job.spec["secret_env_vars"].label("secret_env_vars")).where(
+    Job.id == bindparam("job")
+)
 _GANG = (
     select(Rank.rank, Rank.state, Rank.started_at, Rank.container_id, Rank.node_id, Node.worker_group)
     .join(Node, Node.id == Rank.node_id)

@@ -75,11 +75,11 @@ _WAITING = (
 )
 
 
-def take_snapshot(database: Database, pool_row: int) -> Snapshot:
-    """The pool's room and the head of its queue, oldest first."""
+def take_snapshot(database: Database, pool_row: int, *, with_room: bool = False) -> Snapshot:
+    """The pool's room and the head of its queue, oldest first; `with_room` looks at room although none waits."""
     with database.transaction() as connection:
         waiting = connection.execute(_WAITING, {"pool": pool_row}).all()
-        if not waiting:
+        if not waiting and not with_room:
             return Snapshot(pool_row, (), ())
         return Snapshot(
             pool_row,
@@ -99,7 +99,8 @@ def place(
     if not placements:
         return []
     with database.transaction() as connection:
-        connection.execute(select(NodePool.id).where(NodePool.id == pool_row).with_for_update())
+        # FOR NO KEY UPDATE: a new job's reference to its pool does not wait for it.
+        connection.execute(select(NodePool.id).where(NodePool.id == pool_row).with_for_update(key_share=True))
         free = {room.id: room.free for room in _room(connection, pool_row)}
         served = connection.execute(select(Node.id, Node.worker_group).where(Node.pool_id == pool_row))
         groups = {row.id: row.worker_group for row in served}
@@ -134,14 +135,18 @@ _ROOM = (
         Node.id,
         Node.name,
         Node.slots,
-        Node.slots
-        - select(func.count())
-        .select_from(Rank)
-        .where(Rank.node_id == Node.id, Rank.released_at.is_(None))
-        .correlate(Node)
-        .scalar_subquery(),
+        # Below zero where its slots were made fewer than the ranks that run: that is no other node's debt.
+        func.greatest(
+            0,
+            Node.slots
+            - select(func.count())
+            .select_from(Rank)
+            .where(Rank.node_id == Node.id, Rank.released_at.is_(None))
+            .correlate(Node)
+            .scalar_subquery(),
+        ),
     )
-    .where(Node.pool_id == bindparam("pool"), Node.state == "READY")
+    .where(Node.pool_id == bindparam("pool"), Node.state == "READY", Node.deleted_at.is_(None))
     .order_by(Node.id)
 )
 

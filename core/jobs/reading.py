@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
+from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, bindparam, cast, func, select
 
 from core.database import Database
 from core.errors import NotFound
-from core.models import Job, NodePool, Notebook
+from core.jobs.listing import JOB_LISTING
+from core.listing.paging import ListQuery, Page, select_page
+from core.models import Job, JobCount, NodePool, Notebook
 from core.spec import JobSpec, spec_from_json
 from core.states import JobState
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A job as stored; times are in UTC."""
+    """A job as stored; times are in UTC. `id` is the key of every row of it and is never on the wire."""
 
     id: str
     account: str
+    batch_job_id: str
     pool: str
     created_by: str
     display_name: str
@@ -38,18 +42,10 @@ class JobRecord:
     ended_at: datetime | None
 
 
-@dataclass(frozen=True)
-class JobPage:
-    """`next_key` is the (created_at, id) after which the next page begins; None on the last."""
-
-    jobs: tuple[JobRecord, ...]
-    next_key: tuple[datetime, str] | None
-    total: int
-
-
 _COLUMNS = (
     Job.id,
     Job.account_id,
+    Job.batch_job_id,
     NodePool.pool_id.label("pool"),
     Job.created_by,
     Job.display_name,
@@ -70,10 +66,20 @@ _COLUMNS = (
 _ONE = (
     select(*_COLUMNS)
     .join(NodePool, NodePool.id == Job.pool_id)
+    .where(Job.account_id == bindparam("account"), Job.batch_job_id == bindparam("job"))
+)
+_BY_KEY = (
+    select(*_COLUMNS, NodePool.id.label("pool_row"))
+    .join(NodePool, NodePool.id == Job.pool_id)
     .where(Job.account_id == bindparam("account"), Job.id == bindparam("job"))
 )
-_POOL = select(NodePool.id, NodePool.default_image_ref).where(
-    NodePool.account_id == bindparam("account"), NodePool.pool_id == bindparam("pool")
+_MANY = (
+    select(*_COLUMNS)
+    .join(NodePool, NodePool.id == Job.pool_id)
+    .where(Job.id == func.any(bindparam("jobs", type_=ARRAY(Text))))
+)
+_TOTAL = select(cast(func.coalesce(func.sum(JobCount.jobs), 0), BigInteger)).where(
+    JobCount.account_id == bindparam("account")
 )
 
 
@@ -91,27 +97,17 @@ def read_job(connection: Connection, account: str, job_id: str) -> JobRecord:
     return _record(row)
 
 
-def list_jobs(
-    database: Database, account: str, *, limit: int, after: tuple[datetime, str] | None = None
-) -> JobPage:
-    """A page of the account's jobs, newest first; by key, so that inserts neither skip nor repeat one."""
-    query = (
-        select(*_COLUMNS)
-        .join(NodePool, NodePool.id == Job.pool_id)
-        .where(Job.account_id == account)
-        .order_by(Job.created_at.desc(), Job.id.desc())
-        .limit(limit + 1)
-    )
-    if after is not None:
-        query = query.where(tuple_(Job.created_at, Job.id) < after)
+def list_jobs(database: Database, account: str, query: ListQuery) -> Page[JobRecord]:
+    """A page of the account's jobs, by the fields of `JOB_LISTING`; newest first where no order is asked for."""
     with database.transaction() as connection:
-        rows = connection.execute(query).all()
-        total = connection.execute(
-            select(func.count()).select_from(Job).where(Job.account_id == account)
-        ).scalar_one()
-    jobs = tuple(_record(row) for row in rows[:limit])
-    next_key = (jobs[-1].created_at, jobs[-1].id) if len(rows) > limit else None
-    return JobPage(jobs, next_key, total)
+        return select_page(
+            connection,
+            select(*_COLUMNS).join(NodePool, NodePool.id == Job.pool_id).where(Job.account_id == account),
+            JOB_LISTING,
+            query,
+            _record_of,
+            total=lambda: connection.execute(_TOTAL, {"account": account}).scalar_one(),
+        )
 
 
 def get_notebook(database: Database, account: str, job_id: str, rank: int) -> bytes:
@@ -120,7 +116,7 @@ def get_notebook(database: Database, account: str, job_id: str, rank: int) -> by
         record = read_job(connection, account, job_id)
         content = connection.execute(
             select(Notebook.content).where(
-                Notebook.job_id == job_id, Notebook.attempt == record.attempt, Notebook.rank == rank
+                Notebook.job_id == record.id, Notebook.attempt == record.attempt, Notebook.rank == rank
             )
         ).scalar()
     if content is None:
@@ -128,10 +124,17 @@ def get_notebook(database: Database, account: str, job_id: str, rank: int) -> by
     return zlib.decompress(content)
 
 
-def find_pool(connection: Connection, account: str, pool: str) -> tuple[int, str | None] | None:
-    """The row id and the default image of the account's pool, or None."""
-    row = connection.execute(_POOL, {"account": account, "pool": pool}).first()
-    return None if row is None else (row.id, row.default_image_ref)
+def read_job_by_key(connection: Connection, account: str, key: str) -> tuple[JobRecord, int]:
+    """The account's job by the key of its rows, which must exist, and the row id of its pool."""
+    fields = dict(connection.execute(_BY_KEY, {"account": account, "job": key}).one()._mapping)
+    pool_row: int = fields.pop("pool_row")
+    return _record_of(fields), pool_row
+
+
+def read_jobs_by_key(connection: Connection, keys: Sequence[str]) -> dict[str, JobRecord]:
+    """The jobs of these keys that are there, of whatever account: whoever asks has been let to each before."""
+    rows = connection.execute(_MANY, {"jobs": list(keys)})
+    return {row.id: _record(row) for row in rows}
 
 
 def not_found(account: str, job_id: str) -> NotFound:
@@ -140,7 +143,10 @@ def not_found(account: str, job_id: str) -> NotFound:
 
 
 def _record(row: Row[Any]) -> JobRecord:
-    fields = dict(row._mapping)
+    return _record_of(dict(row._mapping))
+
+
+def _record_of(fields: dict[str, Any]) -> JobRecord:
     fields["account"] = fields.pop("account_id")
     fields["spec"] = spec_from_json(fields["spec"])
     fields["state"] = JobState(fields["state"])

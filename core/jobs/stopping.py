@@ -64,14 +64,14 @@ def cancel(database: Database, account: str, job_id: str) -> Settled:
         if state in (JobState.PENDING, JobState.RUNNING):
             job_moves.move_job(
                 connection,
-                job_id,
+                job.id,
                 job.attempt,
                 JobState.CANCELLING,
                 reason="CANCELLED",
                 status="stopping its ranks",
             )
-        job_moves.mark_stopping(connection, job_id, job.attempt, reason="CANCELLED", status="stopping its ranks")
-        return _end_what_never_started(connection, lock_job(connection, job_id))
+        job_moves.mark_stopping(connection, job.id, job.attempt, reason="CANCELLED", status="stopping its ranks")
+        return _end_what_never_started(connection, lock_job(connection, job.id))
 
 
 def delete(database: Database, account: str, job_id: str) -> Settled:
@@ -79,14 +79,24 @@ def delete(database: Database, account: str, job_id: str) -> Settled:
 
     Raises NotFound.
     """
+    return delete_all(database, account, [job_id])[0]
+
+
+def delete_all(database: Database, account: str, job_ids: Sequence[str]) -> list[Settled]:
+    """`delete` of several jobs: all of them, or none where one is not there. Raises NotFound."""
     with database.transaction() as connection:
-        job = _locked_job_of(connection, account, job_id)
-        if job.state != JobState.DELETING.value:
-            job_moves.move_job(
-                connection, job_id, job.attempt, JobState.DELETING, reason="DELETED", status="being deleted"
-            )
-        job_moves.mark_stopping(connection, job_id, job.attempt, reason="DELETED", status="being deleted")
-        return _end_what_never_started(connection, lock_job(connection, job_id))
+        # In the order of their ids, so that two calls that share jobs do not wait for each other in a ring.
+        jobs = [_locked_job_of(connection, account, job_id) for job_id in sorted(job_ids)]
+        return [_delete(connection, job) for job in jobs]
+
+
+def _delete(connection: Connection, job: LockedJob) -> Settled:
+    if job.state != JobState.DELETING.value:
+        job_moves.move_job(
+            connection, job.id, job.attempt, JobState.DELETING, reason="DELETED", status="being deleted"
+        )
+    job_moves.mark_stopping(connection, job.id, job.attempt, reason="DELETED", status="being deleted")
+    return _end_what_never_started(connection, lock_job(connection, job.id))
 
 
 _LOCK = (
@@ -213,11 +223,13 @@ def _end_what_never_started(connection: Connection, job: LockedJob) -> Settled:
 
 
 def _locked_job_of(connection: Connection, account: str, job_id: str) -> LockedJob:
-    owned = connection.execute(select(Job.id).where(Job.id == job_id, Job.account_id == account)).first()
+    owned = connection.execute(
+        select(Job.id).where(Job.account_id == account, Job.batch_job_id == job_id)
+    ).scalar()
     if owned is None:
         raise not_found(account, job_id)
     try:
-        return lock_job(connection, job_id)
+        return lock_job(connection, owned)
     except Superseded:
         raise not_found(account, job_id) from None
 

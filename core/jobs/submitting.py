@@ -1,16 +1,48 @@
-"""A job comes in: its row, its ranks and its first event, in one transaction."""
+"""A job comes in: its row, its ranks and its first event, in one transaction. Or only the question whether."""
 
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass, replace
 
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from core.accounts import Caller
 from core.database import Database
-from core.errors import InvalidArgument
-from core.jobs import job_moves, rank_moves
-from core.jobs.reading import JobRecord, find_pool, read_job
+from core.errors import AlreadyExists, FieldViolation, InvalidArgument
+from core.jobs import idempotency, job_moves, rank_moves
+from core.jobs.idempotency import RequestMark
+from core.jobs.quotas import Limits, QuotaNear, check_quota
+from core.jobs.reading import JobRecord, read_job_by_key
+from core.pools.access import find_pool
+from core.secret_use import named_secrets_violations
 from core.spec import JobSpec
+from core.states import JobState
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ID_TAKEN = "uq_jobs_account_id_batch_job_id"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is asked for. `batch_job_id` "" lets us choose; `mark` is the request's Idempotency-Key, if any."""
+
+    pool: str
+    display_name: str
+    shared: bool
+    spec: JobSpec
+    batch_job_id: str = ""
+    mark: RequestMark | None = None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The stored job, the row id of its pool for the doorbell, and whether this very request made it."""
+
+    job: JobRecord
+    pool_row: int
+    is_new: bool
 
 
 def new_job_id() -> str:
@@ -18,41 +50,102 @@ def new_job_id() -> str:
     return secrets.choice(_ALPHABET[:26]) + "".join(secrets.choice(_ALPHABET) for _ in range(15))
 
 
-def submit(
-    database: Database,
-    *,
-    account: str,
-    created_by: str,
-    pool: str,
-    display_name: str,
-    shared: bool,
-    spec: JobSpec,
-) -> tuple[JobRecord, int]:
-    """Store a job, QUEUED; the stored job and the row id of its pool, for the doorbell.
+def submit(database: Database, caller: Caller, submission: Submission, limits: Limits) -> Submitted:
+    """Store a job, QUEUED, or find the one that the same request has made before.
 
-    Raises InvalidArgument naming `nodePoolId` where the account has no such pool, and `imageRef` where
-    neither the job nor the pool names an image.
+    Raises InvalidArgument naming what the account does not have (`nodePoolId`, a secret) or what is missing
+    (`imageRef`); PermissionDenied where the pool is not the caller's to use; AlreadyExists where the id is
+    taken, or the Idempotency-Key stands for another request; ResourceExhausted past a quota.
     """
+    try:
+        return _submit(database, caller, submission, limits, alone=False)
+    except QuotaNear:
+        return _submit(database, caller, submission, limits, alone=True)
+
+
+def check(database: Database, caller: Caller, submission: Submission, limits: Limits) -> tuple[JobSpec, int]:
+    """All that `submit` would refuse, without storing anything.
+
+    The specification with its image resolved, and the row id of the pool.
+    """
+    with database.transaction() as connection:
+        spec, pool_row = _resolve(connection, caller, submission)
+        check_quota(connection, caller.account, spec.num_ranks, limits, alone=True)
+        if submission.batch_job_id:
+            idempotency.refuse_taken_id(connection, caller.account, submission.batch_job_id)
+    return spec, pool_row
+
+
+def _submit(
+    database: Database, caller: Caller, submission: Submission, limits: Limits, *, alone: bool
+) -> Submitted:
     job_id = new_job_id()
     with database.transaction() as connection:
-        found = find_pool(connection, account, pool)
-        if found is None:
-            raise InvalidArgument.field("nodePoolId", f"there is no node pool {pool!r} in this account")
-        pool_row, default_image = found
-        image_ref = spec.image_ref or default_image
-        if not image_ref:
-            raise InvalidArgument.field("imageRef", "is required: the pool has no default image")
-        job_moves.insert_job(
+        if submission.mark is not None:
+            earlier = idempotency.claim(connection, caller.account, submission.mark, job_id)
+            if earlier is not None:
+                job, pool_row = read_job_by_key(connection, caller.account, earlier)
+                return Submitted(job, pool_row, is_new=False)
+        check_quota(connection, caller.account, submission.spec.num_ranks, limits, alone=alone)
+        spec, pool_row = _resolve(connection, caller, submission)
+        job = _insert(connection, caller, replace(submission, spec=spec), job_id, pool_row)
+    return Submitted(job, pool_row, is_new=True)
+
+
+def _resolve(connection: Connection, caller: Caller, submission: Submission) -> tuple[JobSpec, int]:
+    """The specification with the pool's default image where it names none, and the pool's row."""
+    spec = submission.spec
+    faults = named_secrets_violations(connection, caller.account, spec.secret_env_vars, spec.image_pull_secret)
+    found = find_pool(connection, caller, submission.pool)
+    if found is None:
+        fault = f"there is no node pool {submission.pool!r} in this account"
+        raise InvalidArgument([FieldViolation("nodePoolId", fault), *faults])
+    pool_row, default_image = found
+    image_ref = spec.image_ref or default_image
+    if not image_ref:
+        faults.append(FieldViolation("imageRef", "is required: the pool has no default image"))
+    if faults or not image_ref:
+        raise InvalidArgument(faults)
+    return replace(spec, image_ref=image_ref), pool_row
+
+
+def _insert(
+    connection: Connection, caller: Caller, submission: Submission, job_id: str, pool_row: int
+) -> JobRecord:
+    spec, batch_job_id = submission.spec, submission.batch_job_id or job_id
+    try:
+        made_at = job_moves.insert_job(
             connection,
             job_id=job_id,
-            batch_job_id=job_id,
-            account_id=account,
+            batch_job_id=batch_job_id,
+            account_id=caller.account,
             pool_row=pool_row,
-            created_by=created_by,
-            display_name=display_name,
-            shared=shared,
-            spec=JobSpec(**{**vars(spec), "image_ref": image_ref}),
+            created_by=caller.email,
+            display_name=submission.display_name,
+            shared=submission.shared,
+            spec=spec,
         )
-        rank_moves.insert_ranks(connection, job_id, 1, spec.num_ranks)
-        record = read_job(connection, account, job_id)
-    return record, pool_row
+    except IntegrityError as error:
+        if _ID_TAKEN in str(error.orig):
+            raise AlreadyExists(idempotency.taken(caller.account, batch_job_id)) from None
+        raise
+    rank_moves.insert_ranks(connection, job_id, 1, spec.num_ranks)
+    return JobRecord(
+        id=job_id,
+        account=caller.account,
+        batch_job_id=batch_job_id,
+        pool=submission.pool,
+        created_by=caller.email,
+        display_name=submission.display_name,
+        shared=submission.shared,
+        spec=spec,
+        state=JobState.QUEUED,
+        reason="",
+        status=job_moves.QUEUED_STATUS,
+        attempt=1,
+        image_digest="",
+        created_at=made_at,
+        updated_at=made_at,
+        started_at=None,
+        ended_at=None,
+    )

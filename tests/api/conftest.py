@@ -15,8 +15,9 @@ import uvicorn
 from sqlalchemy import func, select, update
 
 from api.app import create_app
-from core.accounts import ensure_first_account
+from core.accounts import OPERATOR
 from core.database import Database
+from core.enrolment import ensure_first_account
 from core.event_log import configure_logging
 from core.models import Job, User
 from core.nodes import ensure_pool
@@ -34,6 +35,7 @@ class Served:
     admin_key: str
     user_key: str
     stranger_key: str
+    operator_key: str
 
 
 @contextmanager
@@ -58,7 +60,14 @@ def serving(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, broker_url: str) -> Settings:
-    return Settings(database_url=database_url, broker_url=broker_url, max_ranks=100)
+    # Tests ask faster, and with more wrong keys, than the limits on both would let them.
+    return Settings(
+        database_url=database_url,
+        broker_url=broker_url,
+        max_ranks=100,
+        rate_limit_per_second=0,
+        failed_key_limit_per_second=0,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +76,7 @@ def served(settings: Settings, database: Database) -> Iterator[Served]:
         _user(database, ACCOUNT, "admin@acme.example", "admin"),
         _user(database, ACCOUNT, "user@acme.example", "user"),
         _user(database, OTHER_ACCOUNT, "admin@globex.example", "admin"),
+        _user(database, OPERATOR, "root@operator.example", "admin"),
     ]
     ensure_pool(database, account=ACCOUNT)
     ensure_pool(database, account=ACCOUNT, pool="imaged", default_image=IMAGE)
@@ -94,6 +104,13 @@ def stranger(served: Served) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def operator(served: Served) -> Iterator[httpx.Client]:
+    """An admin of the account that runs the platform. Paths begin below `/v1`."""
+    with client_of(f"{served.url}/v1", served.operator_key) as client:
+        yield client
+
+
 @pytest.fixture
 def create(admin: httpx.Client) -> Callable[..., str]:
     """Makes a job, by default the admin's; its id."""
@@ -117,14 +134,24 @@ def count_jobs(database: Database) -> Callable[[], int]:
     return count
 
 
+def client_of(url: str, key: str) -> httpx.Client:
+    """Calls below `url` with the key."""
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+
+
 def _client(url: str, key: str) -> httpx.Client:
-    return httpx.Client(
-        base_url=f"{url}/v1/accounts/{ACCOUNT}", headers={"Authorization": f"Bearer {key}"}, timeout=30
-    )
+    return client_of(f"{url}/v1/accounts/{ACCOUNT}", key)
 
 
 def _user(database: Database, account: str, email: str, role: str) -> str:
-    key = ensure_first_account(database, account=account, user_email=email, key_file_has_key=False)
+    key = ensure_first_account(
+        database,
+        account=account,
+        user_email=email,
+        key_file_has_key=False,
+        is_operator=account == OPERATOR,
+        may_own_nodes=account == ACCOUNT,
+    )
     assert key is not None
     with database.transaction() as connection:
         connection.execute(update(User).where(User.email == email).values(role=role))

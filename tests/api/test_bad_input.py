@@ -168,26 +168,6 @@ def test_create_with_an_unserved_field_answers_501_naming_it_and_stores_nothing(
     assert count_jobs() == before
 
 
-@pytest.mark.parametrize(
-    ("params", "headers", "name"),
-    [
-        ({"batchJobId": "mine"}, {}, "batchJobId"),
-        ({"validateOnly": "true"}, {}, "validateOnly"),
-        ({}, {"Idempotency-Key": "k"}, "Idempotency-Key"),
-    ],
-)
-def test_create_with_an_unserved_option_answers_501_naming_it_and_stores_nothing(
-    admin: httpx.Client,
-    count_jobs: Callable[[], int],
-    params: dict[str, str],
-    headers: dict[str, str],
-    name: str,
-) -> None:
-    before = count_jobs()
-    answer = admin.post("/batchJobs", json=VALID, params=params, headers=headers)
-    assert answer.status_code == 501 and name in answer.json()["message"]
-    assert count_jobs() == before
-
 
 def test_create_with_an_unknown_field_suggests_the_nearest(admin: httpx.Client) -> None:
     body = {**VALID, "pythonExecutor": {**PYTHON, "tragetType": "MODULE"}}

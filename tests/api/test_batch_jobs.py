@@ -131,12 +131,13 @@ def test_get_of_an_unknown_job_answers_404(admin: httpx.Client, job_id: str) -> 
     assert answer.status_code == 404 and answer.json()["code"] == 5
 
 
-def test_get_with_a_read_mask_answers_501_unless_it_asks_for_everything(
-    admin: httpx.Client, create: Create
-) -> None:
+def test_get_with_a_read_mask_answers_the_fields_it_names(admin: httpx.Client, create: Create) -> None:
     path = f"/batchJobs/{create()}"
-    assert admin.get(path, params={"readMask": "*"}).json() == admin.get(path).json()
-    assert admin.get(path, params={"readMask": "name"}).status_code == 501
+    whole = admin.get(path).json()
+    assert admin.get(path, params={"readMask": "*"}).json() == whole
+    masked = admin.get(path, params={"read_mask": "name,node_pool_id,shellExecutor"}).json()
+    assert masked == {"name": whole["name"], "nodePoolId": "default"}
+    assert admin.get(path, params={"readMask": "nothing"}).status_code == 400
 
 
 def test_list_by_pages_gives_every_job_once_newest_first(admin: httpx.Client, create: Create) -> None:
@@ -169,9 +170,10 @@ def test_list_by_pages_gives_every_job_once_newest_first(admin: httpx.Client, cr
         ({"pageToken": "x"}, 400, "pageToken"),
         ({"pageToken": "ü"}, 400, "pageToken"),
         ({"pageSizes": "1"}, 400, "pageSizes"),
-        ({"filter": "state=RUNNING"}, 501, "filter"),
-        ({"orderBy": "name"}, 501, "orderBy"),
-        ({"readMask": "name"}, 501, "readMask"),
+        ({"filter": "state=RUNING"}, 400, "filter: column 7"),
+        ({"orderBy": "nothing"}, 400, "orderBy"),
+        ({"readMask": "nothing"}, 400, "readMask"),
+        ({"filter": "state=RUNNING", "orderBy": "name", "readMask": "name"}, 200, ""),
         ({"pageSize": "0"}, 200, ""),
         ({"page_size": "5000"}, 200, ""),
         ({"orderBy": "createTime  desc", "readMask": "*", "filter": ""}, 200, ""),

@@ -25,7 +25,7 @@ def test_readiness_with_a_database_answers_200(served: Served) -> None:
     assert httpx.get(f"{served.url}/healthz").json() == {}
 
 
-def test_every_call_without_a_database_answers_503_and_says_no_address(settings: Settings) -> None:
+def test_every_call_without_a_database_answers_503_and_says_no_address(settings: Settings, served: Served) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         port = taken.getsockname()[1]
@@ -33,7 +33,9 @@ def test_every_call_without_a_database_answers_503_and_says_no_address(settings:
         with serving(gone) as url:
             ready = httpx.get(f"{url}/readyz")
             listed = httpx.get(
-                f"{url}/v1/accounts/a/batchJobs", headers={"Authorization": "Bearer lsk_0_0"}, timeout=30
+                f"{url}/v1/accounts/a/batchJobs",
+                headers={"Authorization": f"Bearer {served.admin_key}"},
+                timeout=30,
             )
             assert httpx.get(f"{url}/healthz").status_code == 200
     for answer in (ready, listed):

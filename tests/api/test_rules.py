@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.batch_jobs.annotations import annotation_violations
+from api.wire.annotations import annotation_violations
 from api.batch_jobs.rules import MAX_STRINGS_BYTES, to_spec, violations
 from api.batch_jobs.schema_in import (
     BATCH_JOB,

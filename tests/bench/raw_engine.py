@@ -81,6 +81,7 @@ class RawEngine:
 
     def _work(self, job_id: str) -> LaunchWork:
         return LaunchWork(
+            batch_job_id="raw",
             job_id=job_id,
             attempt=1,
             node_id=1,

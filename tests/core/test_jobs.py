@@ -10,15 +10,17 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from core.accounts import ensure_first_account
+from core.api_keys import authenticate
 from core.database import Database
+from core.enrolment import ensure_first_account
 from core.errors import FailedPrecondition, NotFound, Superseded
 from core.jobs import ending, launching, stopping
 from core.jobs.ending import RankExit
 from core.jobs.job_moves import move_job
 from core.jobs.placing import Placement, place, take_snapshot
+from core.jobs.quotas import Limits
 from core.jobs.reading import get_job
-from core.jobs.submitting import submit
+from core.jobs.submitting import Submission, submit
 from core.jobs.sweeping import find_due
 from core.nodes import ensure_node, ensure_pool, nodes_of_group
 from core.spec import JobSpec, ShellExecutor
@@ -34,7 +36,9 @@ class Pool:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.account = f"account-{next(_numbers)}"
-        ensure_first_account(database, account=self.account, user_email="a@b.c", key_file_has_key=True)
+        key = ensure_first_account(database, account=self.account, user_email="a@b.c", key_file_has_key=False)
+        assert key is not None
+        self.caller = authenticate(database, key)
         ensure_pool(database, account=self.account)
         ensure_node(
             database,
@@ -47,16 +51,9 @@ class Pool:
         self.node = nodes_of_group(database, self.account)[0]
 
     def submit(self, ranks: int) -> str:
-        record, _ = submit(
-            self.database,
-            account=self.account,
-            created_by="a@b.c",
-            pool="default",
-            display_name="",
-            shared=False,
-            spec=JobSpec("image:1", num_ranks=ranks, executor=ShellExecutor("true")),
-        )
-        return record.id
+        spec = JobSpec("image:1", num_ranks=ranks, executor=ShellExecutor("true"))
+        submission = Submission(pool="default", display_name="", shared=False, spec=spec)
+        return submit(self.database, self.caller, submission, Limits(1000, 10_000)).job.id
 
     def place(self, job_id: str, ranks: int) -> bool:
         placement = Placement(job_id, 1, (self.node.id,) * ranks)

@@ -17,8 +17,8 @@ import docker
 import httpx
 import psycopg
 
-from core.accounts import ensure_first_account
 from core.database import Database
+from core.enrolment import ensure_first_account
 from core.nodes import ensure_node, ensure_pool
 from deploy.down import remove_ours
 from tests.lab.api_client import ApiClient
@@ -67,7 +67,7 @@ class Platform:
             "LONGSHORE_SOLO_NETWORK": f"10.{octet}.128.0/20",
             **{f"LONGSHORE_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        self.client = self.new_account("acme", "ann@acme.test")
+        self.client = self.new_account("acme", "ann@acme.test", may_own_nodes=True)
         ensure_pool(self.database, account="acme")
         ensure_node(
             self.database,
@@ -76,15 +76,25 @@ class Platform:
             worker_group=self.installation,
             cpu_count=slots // 2,
             memory_bytes=8 << 30,
+            slots=slots,
         )
         for name in COMMANDS:
             self.start(name)
         RUNNING.append(self)
         wait_until(self._ready, 30, "the API answers")
 
-    def new_account(self, account: str, email: str) -> ApiClient:
-        """A client with a fresh key."""
-        key = ensure_first_account(self.database, account=account, user_email=email, key_file_has_key=False)
+    def new_account(
+        self, account: str, email: str, *, is_operator: bool = False, may_own_nodes: bool = False
+    ) -> ApiClient:
+        """A client with a fresh key of the account's admin; the account is made where it is missing."""
+        key = ensure_first_account(
+            self.database,
+            account=account,
+            user_email=email,
+            key_file_has_key=False,
+            is_operator=is_operator,
+            may_own_nodes=may_own_nodes,
+        )
         assert key is not None
         return ApiClient(self.url, account, key)
 

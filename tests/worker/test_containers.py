@@ -18,6 +18,7 @@ SETTINGS = Settings(database_url="postgresql://nowhere/x", broker_url="redis://n
 
 def work(ranks: int, **spec: Any) -> LaunchWork:
     return LaunchWork(
+        batch_job_id="train",
         job_id="abc",
         attempt=1,
         node_id=7,

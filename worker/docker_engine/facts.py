@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from core.nodes import EngineFacts
 from worker.engine import Observation
+from worker.image_names import repository_of
 
 _NEVER = "0001-01-01T00:00:00Z"
 
@@ -22,6 +25,24 @@ def observation(inspected: Mapping[str, Any]) -> Observation:
         error=state.get("Error") or "",
         started_at=engine_time(state["StartedAt"]),
         ended_at=engine_time(state["FinishedAt"]),
+    )
+
+
+#: The names by which the container device interface knows each single GPU; `all` and UUIDs name them again.
+_GPU_DEVICE = re.compile(r"nvidia\.com/gpu=\d+")
+
+
+def engine_facts(info: Mapping[str, Any], free_disk_bytes: int | None) -> EngineFacts:
+    """From GET /info."""
+    devices = {str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or ()}
+    return EngineFacts(
+        # Clones of one machine share the id that its engine once made.
+        engine_id=f"{info['ID']} {info['Name']}",
+        version=str(info["ServerVersion"]),
+        cpu_count=int(info["NCPU"]),
+        gpu_count=sum(_GPU_DEVICE.fullmatch(device) is not None for device in devices),
+        memory_bytes=int(info["MemTotal"]),
+        free_disk_bytes=free_disk_bytes,
     )
 
 
@@ -50,8 +71,7 @@ def digest_of(reference: str, inspected: Mapping[str, Any]) -> str:
     return str(inspected["Id"])
 
 
-def repository_of(reference: str) -> str:
-    """A reference without its tag and its digest."""
-    name = reference.partition("@")[0]
-    head, slash, last = name.rpartition("/")
-    return head + slash + last.partition(":")[0]
+def command_of(inspected: Mapping[str, Any]) -> tuple[str, ...]:
+    """What an image runs by itself: its entrypoint and its command, one after the other."""
+    config = inspected.get("Config") or {}
+    return (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()))

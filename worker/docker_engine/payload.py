@@ -52,6 +52,8 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
         },
         "NetworkingConfig": {"EndpointsConfig": {spec.network: endpoint}},
     }
+    if spec.limits.shm_bytes is not None:
+        body["HostConfig"]["ShmSize"] = spec.limits.shm_bytes
     if spec.entrypoint is not None:
         body["Entrypoint"] = list(spec.entrypoint)
     return body

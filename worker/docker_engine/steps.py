@@ -13,10 +13,11 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 
 from core.errors import EngineError, ImagePlatformMismatch, NodeUnreachable
-from worker.docker_engine.facts import digest_of, observation
+from worker.docker_engine.facts import command_of, digest_of, observation
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.payload import container_payload, network_payload
 from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
+from worker.image_names import is_named
 
 _CONNECTIONS = 32
 #: How long another process may take to make the network that we were refused.
@@ -57,10 +58,12 @@ class DockerSteps:
                 found = self._api.inspect_image(reference)
             except NotFound:
                 return None
+        if not is_named(reference, found):
+            return None
         platform = f"{found['Os']}/{found['Architecture']}"
         if platform != self._platform:
             raise ImagePlatformMismatch(f"{reference} is made for {platform}, and this node is {self._platform}")
-        return ImageFacts(found["Id"], digest_of(reference, found))
+        return ImageFacts(found["Id"], digest_of(reference, found), command_of(found))
 
     def ensure_network(self, spec: NetworkSpec) -> None:
         # Two creates of one name at a time are refused in more than one way, and the name of the first is
@@ -94,6 +97,19 @@ class DockerSteps:
                 if found is None:
                     raise
                 return found.container_id
+
+    def has_path(self, container: str, path: str) -> bool:
+        with self._translated("archive"):
+            api = self._api
+            url = api._url("/containers/{0}/archive", container)
+            answer = api.head(url, params={"path": path}, timeout=api.timeout)
+            if answer.status_code != requests.codes.not_found:
+                api._raise_for_status(answer)
+            return bool(answer.status_code == requests.codes.ok)
+
+    def unpack(self, container: str, archive: bytes) -> None:
+        with self._translated("archive"):
+            self._api.put_archive(container, "/", archive)
 
     def start(self, container_id: str) -> None:
         with self._translated("start"):

@@ -7,7 +7,9 @@ so the connector is ours, without a limit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import shutil
 import tarfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,12 +23,16 @@ import orjson
 from aiodocker.exceptions import DockerError
 
 from core.errors import ContainerGone, EngineError, NodeUnreachable
-from worker.docker_engine.facts import observation, split_time
+from core.nodes import EngineFacts
+from worker.docker_engine.facts import engine_facts, observation, split_time
 from worker.docker_engine.faults import call_fault, pull_fault
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
+from worker.image_names import is_named
 
 _FRAME_HEADER = 8  # stream, three zero bytes, length as u32 big-endian (Engine API, "Attach to a container")
 _NANOSECONDS = 1_000_000_000
+#: aiodocker's status of a call that reached no engine.
+_NO_CONNECTION = 900
 _LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError)
 
 
@@ -84,7 +90,10 @@ class DockerStreams:
             connector = aiohttp.UnixConnector(endpoint.removeprefix("unix://"), limit=0)
             url = "unix://localhost"
         self._connector = connector
-        self._docker = aiodocker.Docker(url=url, connector=connector)
+        try:
+            self._docker = aiodocker.Docker(url=url, connector=connector)
+        except (DockerError, ImportError, ValueError) as error:
+            raise NodeUnreachable(f"this host cannot speak to {endpoint}: {error}") from error
 
     async def close(self) -> None:
         """Close every connection, streams under way too."""
@@ -96,6 +105,19 @@ class DockerStreams:
         """The engine's version, which also says that it answers."""
         async with self._call("version", "version") as response:
             return str((await response.json())["Version"])
+
+    async def facts(self) -> EngineFacts:
+        """What the engine says of itself and its host; the free disk where its data is on this very host."""
+        free = None
+        try:
+            async with self._call("info", "info") as response:
+                info = orjson.loads(await response.read())
+            if self._endpoint.startswith("unix://"):
+                with contextlib.suppress(OSError):
+                    free = (await asyncio.to_thread(shutil.disk_usage, info["DockerRootDir"])).free
+            return engine_facts(info, free)
+        except (ContainerGone, KeyError, TypeError, ValueError) as error:
+            raise EngineError(f"what answers at {self._endpoint} is not a Docker engine") from error
 
     async def list_containers(self) -> list[ListedContainer]:
         """Every container of this installation, running or not."""
@@ -220,7 +242,20 @@ class DockerStreams:
     async def has_image(self, image_ref: str) -> bool:
         """Whether the image is on the node."""
         async with self._call("image", f"images/{image_ref}/json", missing_ok=True) as response:
-            return response.status == 200
+            return response.status == 200 and is_named(image_ref, orjson.loads(await response.read()))
+
+    async def ask_registry(self, image_ref: str, headers: Mapping[str, str]) -> None:
+        """Ask an image's registry for its manifest, which answers only whoever may have the image; pulls nothing.
+
+        Raises RegistryDenied, ImageNotFound, RegistryUnreachable, or another EngineError that is no yes either.
+        """
+        try:
+            async with self._call("registry", f"distribution/{image_ref}/json", headers=headers):
+                pass
+        except NodeUnreachable:
+            raise
+        except EngineError as error:
+            raise pull_fault(image_ref, str(error)) from None
 
     def _filters(self, *labels: str) -> str:
         wanted: Sequence[str] = (f"{LABEL_INSTALLATION}={self._installation}", *labels)
@@ -260,9 +295,13 @@ class DockerStreams:
             if missing_ok and error.status in (404, 409):
                 yield _Missing()  # type: ignore[misc]
                 return
+            if error.status == _NO_CONNECTION:
+                raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {error.message}") from None
             raise call_fault(what, error.status, error.message) from error
         except _LOST as error:
-            raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {error!r}") from error
+            # Not its repr: that of some of them has the request's headers, and so a registry's password.
+            why = f"{type(error).__name__} {error}".strip()
+            raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {why}") from None
 
 
 class _Missing:

@@ -14,7 +14,7 @@ from core.errors import EngineError, NodeUnreachable, Unavailable
 from core.images import WAKE_CHANNEL
 from core.jobs.ending import free_subnet, held_networks, networks_to_remove, watched_rank, watched_ranks
 from core.jobs.stopping import release
-from core.nodes import record_answer, record_silence
+from core.nodes import EngineFacts, record_answer, record_facts, record_silence
 from worker.docker_engine.streams import ContainerEvent, ListedContainer
 from worker.engine import LABEL_EXECUTOR, LABEL_NETWORK, RankKey, gang_network_name
 from worker.supervisor.log_writer import LogWriter
@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 _RECONNECT_SECONDS = 0.5
 _POLL_SECONDS = 2.0
+#: An engine's host does not change often, and asking costs the engine more than its version does.
+_FACTS_SECONDS = 60.0
 
 
 class NodeWatch:
@@ -39,9 +41,40 @@ class NodeWatch:
         self._watching: dict[RankKey, RankWatch] = {}
         self._woken = asyncio.Event()
         self._listing_due = asyncio.Event()
+        self._facts_due_at = 0.0
 
     async def run(self) -> None:
         """Watch until cancelled."""
+        engine_id = await self._greeted()
+        try:
+            await self._watch_all()
+        finally:
+            del self._scope.engines[engine_id]
+
+    async def _greeted(self) -> str:
+        """Wait for the engine's first answer; the engine's own id, which is this node's from then on.
+
+        An engine that is another node already is not watched twice: each would take the other's containers for
+        strays and remove them.
+        """
+        scope, said = self._scope, ""
+        while True:
+            try:
+                facts = await scope.engine.facts()
+                holder = scope.engines.setdefault(facts.engine_id, scope.node.id)
+                if holder == scope.node.id:
+                    await self._record_facts(facts)
+                    return facts.engine_id
+                why = "not used: its engine is that of another node, by another endpoint"
+            except EngineError as error:
+                why = str(error)
+            if why != said:
+                log.warning("node_not_greeted", node=scope.node.name, why=why)
+            await scope.verb(record_silence, scope.database, scope.node.id, why)
+            said = why
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _watch_all(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
             for part in (self._events, self._listings, self._wakeups, self._wanted, self._networks):
@@ -108,8 +141,12 @@ class NodeWatch:
 
     async def _list(self) -> None:
         scope = self._scope
-        version = await scope.engine.version()
-        await scope.verb(record_answer, scope.database, scope.node.id, version)
+        if asyncio.get_running_loop().time() >= self._facts_due_at:
+            await self._record_facts(await scope.engine.facts())
+        else:
+            version = await scope.engine.version()
+            if await scope.verb(record_answer, scope.database, scope.node.id, version):
+                scope.bell.schedule(scope.node.pool_row)
         rows = await scope.verb(watched_ranks, scope.database, scope.node.id)
         listing = await scope.engine.list_containers()
         findings = compare(
@@ -131,6 +168,12 @@ class NodeWatch:
         if not scope.networks_due.is_set() and rows:
             return
         scope.networks_due.set()
+
+    async def _record_facts(self, facts: EngineFacts) -> None:
+        scope = self._scope
+        if await scope.verb(record_facts, scope.database, scope.node.id, facts):
+            scope.bell.schedule(scope.node.pool_row)
+        self._facts_due_at = asyncio.get_running_loop().time() + _FACTS_SECONDS
 
     async def _finish(self, key: RankKey) -> None:
         """The row says ended; what is left of the finaliser's work is the container and the slot."""

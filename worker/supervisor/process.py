@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Collection
 
 import structlog
 
@@ -36,23 +37,36 @@ async def _run(settings: Settings) -> None:
     told_to_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
-    holders: dict[int, asyncio.Task[None]] = {}
+    holders: dict[NodeRecord, asyncio.Task[None]] = {}
+    engines: dict[str, int] = {}
     while not told_to_end.is_set():
-        for node in await _nodes(database, settings):
-            if node.id not in holders or holders[node.id].done():
-                holders[node.id] = asyncio.create_task(hold_node(node, owner, database, bell, settings))
+        nodes = await _nodes(database, settings)
+        if nodes is not None:
+            await _let_go([holders.pop(node) for node in set(holders) - set(nodes)])
+            for node in nodes:
+                if node in holders and holders[node].done():
+                    log.error("holder_failed", node=node.name, exc_info=holders[node].exception())
+                if node not in holders or holders[node].done():
+                    holding = hold_node(node, owner, database, bell, settings, engines)
+                    holders[node] = asyncio.create_task(holding)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told_to_end.wait(), _LOOK_SECONDS)
-    for holder in holders.values():
-        holder.cancel()
-    await asyncio.gather(*holders.values(), return_exceptions=True)
+    await _let_go(holders.values())
     bell.close()
     database.close()
 
 
-async def _nodes(database: Database, settings: Settings) -> list[NodeRecord]:
+async def _let_go(holders: Collection[asyncio.Task[None]]) -> None:
+    """End the watch over nodes that are deleted, or whose engine is another now, or over all."""
+    for holder in holders:
+        holder.cancel()
+    await asyncio.gather(*holders, return_exceptions=True)
+
+
+async def _nodes(database: Database, settings: Settings) -> list[NodeRecord] | None:
+    """The group's nodes; None where they cannot be known now, which lets go of nothing."""
     try:
         return await asyncio.to_thread(nodes_of_group, database, settings.worker_group)
     except Unavailable as error:
         log.warning("nodes_not_read", why=str(error))
-        return []
+        return None

@@ -1,23 +1,43 @@
-"""Image pulls of one node: each image once, with progress for every job that waits for it."""
+"""Image pulls of one node: each image once for each credential, with progress for every job that waits for it.
+
+A pull with an account's own secret asks the registry first, and what not everybody may have is recorded as
+private before it comes. An image that is there already is asked for again where it is private, and not pulled.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import structlog
 
-from core.errors import EngineError
-from core.images import PullFailure, jobs_waiting_for, record_pull, wanted_images
+from core.errors import EngineError, NodeUnreachable, RegistryUnreachable
+from core.images import (
+    OPERATORS_CREDENTIAL,
+    PullFailure,
+    WantedImage,
+    WantedPull,
+    is_private,
+    jobs_waiting_for,
+    record_private,
+    record_pull,
+    wanted_images,
+)
 from core.jobs.launching import write_progress
+from core.sealing import sealing_keys
+from core.secret_use import open_pull_secret
 from worker.docker_engine.streams import PullStep
-from worker.registry_auth import auth_header
+from worker.image_names import repository_of
+from worker.registry_auth import auth_header, secret_header
 from worker.supervisor.scope import NodeScope
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 3
 _REPORT_SECONDS = 0.5
+#: A registry that has not said by then who may have an image does not answer.
+_ASK_SECONDS = 20.0
 
 
 class Pulls:
@@ -25,40 +45,100 @@ class Pulls:
 
     def __init__(self, scope: NodeScope) -> None:
         self._scope = scope
-        self._going: dict[str, asyncio.Task[None]] = {}
+        self._going: dict[WantedImage, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
+        self._keys = sealing_keys(scope.settings.secret_keys_file)
 
     async def look(self, group: asyncio.TaskGroup) -> None:
         """Begin every wanted pull that is not under way."""
-        for image_ref in await self._scope.verb(wanted_images, self._scope.database, self._scope.node.id):
-            if image_ref not in self._going:
-                self._going[image_ref] = group.create_task(self._pull(image_ref), name=f"pull {image_ref}")
+        for pull in await self._scope.verb(wanted_images, self._scope.database, self._scope.node.id):
+            if pull.image not in self._going:
+                name = f"pull {pull.image.image_ref}"
+                self._going[pull.image] = group.create_task(self._pull(pull), name=name)
 
-    async def _pull(self, image_ref: str) -> None:
+    async def _pull(self, pull: WantedPull) -> None:
+        image = pull.image
         failure: PullFailure | None = None
+        granted = True
         try:
-            async with self._places, asyncio.timeout(self._scope.settings.pull_timeout_seconds):
-                # It may have been asked for while the pull before was just ending.
-                if not await self._scope.engine.has_image(image_ref):
-                    await self._fetch(image_ref)
-                    log.info("image_pulled", image=image_ref)
+            granted = await self._bring(pull)
         except EngineError as error:
             failure = PullFailure(error.reason, str(error))
         except TimeoutError:
-            failure = PullFailure("PULL_TIMEOUT", f"{image_ref}: the pull made no progress or took too long")
+            failure = PullFailure("PULL_TIMEOUT", f"{image.image_ref}: the pull made no progress or took too long")
         if failure is not None:
-            log.warning("pull_failed", image=image_ref, reason=failure.reason, why=failure.message)
+            log.warning("pull_failed", image=image.image_ref, reason=failure.reason, why=failure.message)
         # Forgotten before it is recorded: whoever asks again after that is a new pull.
-        del self._going[image_ref]
-        orders = await self._scope.verb(record_pull, self._scope.database, self._scope.node.id, image_ref, failure)
+        del self._going[image]
+        orders = await self._scope.verb(
+            record_pull, self._scope.database, self._scope.node.id, image, failure, granted=granted
+        )
         for order in orders:
             self._scope.bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
 
-    async def _fetch(self, image_ref: str) -> None:
-        headers = auth_header(self._scope.settings.registry_config, image_ref)
+    async def _bring(self, pull: WantedPull) -> bool:
+        """Have the image on the node; whether a registry has granted it to this credential.
+
+        Raises the EngineError that says why not, or TimeoutError.
+        """
+        image_ref, scope = pull.image.image_ref, self._scope
+        # It may have been asked for while another pull was just ending. Looked at before its repository is:
+        # a private one is recorded before it is pulled.
+        present = await scope.engine.has_image(image_ref)
+        private = await scope.verb(is_private, scope.database, repository_of(image_ref))
+        if present and not private:
+            return False
+        headers = await self._headers(pull.image)
+        if present:
+            await self._ask_again(pull, headers)
+            return True
+        if pull.image.pull_secret != OPERATORS_CREDENTIAL:
+            await self._ask(image_ref, headers)
+            if not private and not await self._is_everybodys(image_ref):
+                await scope.verb(record_private, scope.database, repository_of(image_ref))
+                log.info("repository_private", repository=repository_of(image_ref))
+        async with self._places, asyncio.timeout(scope.settings.pull_timeout_seconds):
+            await self._fetch(pull.image, headers)
+        log.info("image_pulled", image=image_ref)
+        return True
+
+    async def _headers(self, image: WantedImage) -> Mapping[str, str]:
+        """The credential as the engine takes it, read anew each time. Raises EngineError."""
+        if image.pull_secret == OPERATORS_CREDENTIAL:
+            return auth_header(self._scope.settings.registry_config, image.image_ref)
+        secret = await self._scope.verb(open_pull_secret, self._scope.database, self._keys, image.pull_secret)
+        return secret_header(secret, image.image_ref)
+
+    async def _ask_again(self, pull: WantedPull, headers: Mapping[str, str]) -> None:
+        """A registry that does not answer takes back nothing that it has granted to this very row."""
+        try:
+            await self._ask(pull.image.image_ref, headers)
+        except RegistryUnreachable as error:
+            if not pull.granted_before:
+                raise
+            log.warning("access_not_asked", image=pull.image.image_ref, why=str(error))
+
+    async def _is_everybodys(self, image_ref: str) -> bool:
+        """Whether a job that names no secret gets the image too; not where that cannot be found out."""
+        try:
+            await self._ask(image_ref, auth_header(self._scope.settings.registry_config, image_ref))
+        except NodeUnreachable:
+            raise
+        except EngineError:
+            return False
+        return True
+
+    async def _ask(self, image_ref: str, headers: Mapping[str, str]) -> None:
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                await self._scope.engine.ask_registry(image_ref, headers)
+        except TimeoutError:
+            raise RegistryUnreachable(f"{image_ref}: the registry does not answer") from None
+
+    async def _fetch(self, image: WantedImage, headers: Mapping[str, str]) -> None:
         progress = PullProgress()
         reported_at = 0.0
-        steps = self._scope.engine.pull(image_ref, headers)
+        steps = self._scope.engine.pull(image.image_ref, headers)
         while True:
             try:
                 async with asyncio.timeout(self._scope.settings.pull_stall_seconds):
@@ -68,12 +148,12 @@ class Pulls:
             progress.add(step)
             if time.monotonic() - reported_at >= _REPORT_SECONDS:
                 reported_at = time.monotonic()
-                await self._report(image_ref, progress)
+                await self._report(image, progress)
 
-    async def _report(self, image_ref: str, progress: PullProgress) -> None:
-        jobs = await self._scope.verb(jobs_waiting_for, self._scope.database, self._scope.node.id, image_ref)
+    async def _report(self, image: WantedImage, progress: PullProgress) -> None:
+        jobs = await self._scope.verb(jobs_waiting_for, self._scope.database, self._scope.node.id, image)
         if jobs:
-            status = f"pulling {image_ref}: {progress.percent} %"
+            status = f"pulling {image.image_ref}: {progress.percent} %"
             await self._scope.verb(write_progress, self._scope.database, jobs, status, "PULLING")
 
 

@@ -34,6 +34,8 @@ class NodeScope:
     bell: Bell
     settings: Settings
     engine: DockerStreams
+    #: this process's engines by their own ids, and the node that each is
+    engines: dict[str, int] = field(default_factory=dict)
     #: set when a gang has ended and its network may be removable
     networks_due: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -1,4 +1,4 @@
-"""Rules of annotations: the syntax of Kubernetes, and one reserved prefix. Pure.
+"""Rules of annotations, and of keys like theirs: the syntax of Kubernetes, and one reserved prefix. Pure.
 
 A key is `[prefix/]name`: the prefix a DNS subdomain (RFC 1123), the name of `[A-Za-z0-9._-]` beginning and
 ending alphanumeric. As in Kubernetes, a prefix is compared without regard to case.
@@ -7,7 +7,7 @@ ending alphanumeric. As in Kubernetes, a prefix is compared without regard to ca
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from api.wire.proto_json import key_path
 from core.errors import FieldViolation
@@ -21,22 +21,26 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 def annotation_violations(annotations: Mapping[str, str]) -> Iterator[FieldViolation]:
     """Every key that is not one, and the size of them all."""
-    total = 0
-    for key, value in annotations.items():
-        total += len(key.encode()) + len(value.encode())
-        fault = _key_fault(key)
-        if fault:
-            yield FieldViolation(key_path("annotations", key), fault)
+    yield from key_violations("annotations", annotations, reserved=RESERVED_PREFIX)
+    total = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
     if total > MAX_TOTAL_BYTES:
         yield FieldViolation("annotations", f"all keys and values must be of at most {MAX_TOTAL_BYTES:,} bytes")
 
 
-def _key_fault(key: str) -> str:
+def key_violations(path: str, keys: Iterable[str], *, reserved: str) -> Iterator[FieldViolation]:
+    """Every key of the map at `path` that is not one, or whose prefix is the reserved one."""
+    for key in keys:
+        fault = _key_fault(key, reserved)
+        if fault:
+            yield FieldViolation(key_path(path, key), fault)
+
+
+def _key_fault(key: str, reserved: str) -> str:
     prefix, slash, name = key.rpartition("/")
     if slash and not _is_subdomain(prefix.lower()):
         return f"the part before / must be a DNS subdomain of at most {_MAX_PREFIX} characters"
-    if prefix.lower() == RESERVED_PREFIX:
-        return f"the prefix {RESERVED_PREFIX}/ is reserved"
+    if prefix.lower() == reserved:
+        return f"the prefix {reserved}/ is reserved"
     if _NAME.fullmatch(name) is None:
         return "the name must be of at most 63 of A-Z a-z 0-9 . _ -, its first and last a letter or digit"
     return ""

@@ -1,0 +1,149 @@
+"""Make a job: from a body, or from another job. A dry run asks for all the same and stores nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from api.batch_jobs.permission import job_for_change
+from api.batch_jobs.rules import to_spec, violations
+from api.batch_jobs.schema_in import (
+    BATCH_JOB,
+    EXECUTORS,
+    OUTPUT_ONLY,
+    BatchJobCreate,
+    read_batch_job,
+)
+from api.batch_jobs.schema_out import BatchJobRead, batch_job, dry_run
+from api.dependencies import Platform, PlatformDep, caller_in_account
+from api.needs import Need, needs
+from api.openapi.operations import documented
+from api.request_body import Body, json_text
+from api.responses import json_response
+from api.wire import query as wire_query
+from api.wire.json_text import load_json
+from api.wire.proto_json import Faults
+from api.wire.query import read_query
+from api.wire.resource_ids import id_violations
+from core.accounts import Caller
+from core.errors import InvalidArgument, NotImplementedYet
+from core.jobs import outlook, submitting
+from core.jobs.idempotency import RequestMark
+from core.jobs.quotas import Limits
+from core.jobs.submitting import Submission
+
+router = APIRouter()
+
+_CREATE_QUERY = {"batchJobId": wire_query.TEXT, "validateOnly": wire_query.FLAG}
+_IDEMPOTENCY_KEY = "Idempotency-Key"
+#: Visible ASCII; long enough for two UUIDs and a path.
+_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+
+
+@router.post(
+    "/batchJobs",
+    **documented(
+        answer=BatchJobRead,
+        query=_CREATE_QUERY,
+        body=BATCH_JOB,
+        required=["nodePoolId"],
+        idempotent=True,
+        errors=[403, 409, 501],
+    ),
+)
+@needs(Need.USER)
+def create_batch_job(request: Request, platform: PlatformDep, body: Body) -> Response:
+    """Store a job and ring for it; it is queued when this answers."""
+    caller = caller_in_account(request, platform)
+    query = read_query(request.query_params.multi_items(), _CREATE_QUERY)
+    return _make(request, platform, caller, query, load_json(json_text(request, body)), "")
+
+
+@router.post(
+    "/batchJobs/{job_id}:clone",
+    **documented(
+        answer=BatchJobRead,
+        query=_CREATE_QUERY,
+        body=BATCH_JOB,
+        body_optional=True,
+        idempotent=True,
+        errors=[403, 409, 501],
+    ),
+)
+@needs(Need.CREATOR_OR_SHARED)
+def clone_batch_job(request: Request, job_id: str, platform: PlatformDep, body: Body) -> Response:
+    """Store a new job with the fields of another; those in the body take the place of the other's."""
+    caller = caller_in_account(request, platform)
+    query = read_query(request.query_params.multi_items(), _CREATE_QUERY)
+    changes = load_json(json_text(request, body, absent=b"{}"))
+    faults: Faults = []
+    BATCH_JOB.read(changes, "", faults)
+    if faults:
+        raise InvalidArgument(faults)
+    stored = batch_job(job_for_change(platform, caller, job_id))
+    return _make(request, platform, caller, query, overlaid(stored, changes), job_id)
+
+
+def overlaid(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's fields with those of a request over them, by camelCase name; one executor replaces another."""
+    spellings = BATCH_JOB.spellings
+    given = {spellings[name]: value for name, value in changes.items() if value is not None}
+    kept = {name: value for name, value in stored.items() if name not in OUTPUT_ONLY}
+    if any(name in given for name in EXECUTORS):
+        kept = {name: value for name, value in kept.items() if name not in EXECUTORS}
+    return {**kept, **given}
+
+
+def _make(
+    request: Request, platform: Platform, caller: Caller, query: Mapping[str, Any], fields: object, source: str
+) -> Response:
+    wanted = _acceptable(fields, platform.settings.max_ranks, query["batchJobId"])
+    if wanted.unserved:
+        raise NotImplementedYet(f"not served yet: {', '.join(wanted.unserved)}")
+    settings = platform.settings
+    limits = Limits(settings.max_live_jobs, settings.max_live_ranks)
+    submission = Submission(
+        pool=wanted.node_pool_id,
+        display_name=wanted.display_name,
+        shared=wanted.shared,
+        spec=to_spec(wanted),
+        batch_job_id=query["batchJobId"],
+        mark=_mark(request, [source, query["batchJobId"], fields]),
+    )
+    if query["validateOnly"]:
+        spec, pool_row = submitting.check(platform.database, caller, submission, limits)
+        said = outlook.outlook(platform.database, pool_row, spec.num_ranks)
+        return json_response(dry_run(caller, submission, spec, said))
+    submitted = submitting.submit(platform.database, caller, submission, limits)
+    if submitted.is_new:
+        platform.bell.schedule(submitted.pool_row)
+    return json_response(batch_job(submitted.job))
+
+
+def _acceptable(body: object, max_ranks: int, batch_job_id: str) -> BatchJobCreate:
+    """The request's job. Raises InvalidArgument with the faults of kind and of rule together."""
+    faults: Faults = id_violations("batchJobId", batch_job_id) if batch_job_id else []
+    wanted = read_batch_job(body, faults)
+    if not isinstance(body, dict):
+        raise InvalidArgument(faults)
+    # A field that could not be read looks as if it were missing; that is not a second fault.
+    named = {fault.field for fault in faults}
+    faults += [violation for violation in violations(wanted, max_ranks) if violation.field not in named]
+    if faults:
+        raise InvalidArgument(faults)
+    return wanted
+
+
+def _mark(request: Request, asked: list[Any]) -> RequestMark | None:
+    """The request's Idempotency-Key with a digest of all that is asked for. Raises InvalidArgument."""
+    given = request.headers.getlist(_IDEMPOTENCY_KEY)
+    if not given:
+        return None
+    if len(given) > 1 or _KEY.fullmatch(given[0]) is None:
+        raise InvalidArgument.field(_IDEMPOTENCY_KEY, "must be one value of 1 to 255 visible ASCII characters")
+    return RequestMark(given[0], hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest())

@@ -1,0 +1,103 @@
+"""Watch a job as server-sent events: every change of its state and status until its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
+
+from api.batch_jobs.schema_out import batch_job
+from api.dependencies import Platform, PlatformDep, caller_in_account
+from api.job_watch import Event
+from api.needs import Need, needs
+from api.openapi.operations import documented
+from api.wire.json_text import dump_json
+from api.wire.query import read_query
+from api.wire.times import format_time
+from core.accounts import Caller
+from core.errors import InvalidArgument
+from core.jobs.reading import JobRecord, get_job
+from core.jobs.watching import Move, last_move
+
+router = APIRouter()
+
+_LAST_EVENT_ID = "Last-Event-ID"
+_PING_SECONDS = 15
+_MAX_ID = 2**63 - 1
+
+
+@router.get("/batchJobs/{job_id}:watch", **documented(stream=True, query={}, resumable=True))
+@needs(Need.READ)
+async def watch_batch_job(request: Request, job_id: str, platform: PlatformDep) -> Response:
+    """Every state and status of a job, from now or from after `Last-Event-ID`, until it has ended.
+
+    Events: `job` (the whole BatchJob, first), `state` (a transition; its id resumes), `status` (the same state,
+    another sentence), then `end` (the whole BatchJob) or `deleted`, after which the stream is closed.
+    """
+    caller, record, after = await run_in_threadpool(_begin, request, job_id, platform)
+    held = ExitStack()
+    held.enter_context(platform.streams.open(caller.account))
+    return _HeldStream(held, platform.watch.events(caller, record, after))
+
+
+def _begin(request: Request, job_id: str, platform: Platform) -> tuple[Caller, JobRecord, int]:
+    caller = caller_in_account(request, platform)
+    read_query(request.query_params.multi_items(), {})
+    given = request.headers.get(_LAST_EVENT_ID)
+    after = None if given is None else _event_id(given)
+    record = get_job(platform.database, caller.account, job_id)
+    return caller, record, last_move(platform.database, record.id) if after is None else after
+
+
+class _HeldStream(EventSourceResponse):
+    """A stream that gives its place back however it ends, also when it never began."""
+
+    def __init__(self, held: ExitStack, events: AsyncIterator[Event]) -> None:
+        super().__init__((_sent(event) async for event in events), ping=_PING_SECONDS)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+def _sent(event: Event) -> ServerSentEvent:
+    """A move has an id, by which a client goes on after it; what else is told is told anew to whoever comes."""
+    data: Mapping[str, Any] = {}
+    if event.move is not None:
+        data = _moved(event.move)
+    elif event.job is not None:
+        data = _status(event.job) if event.name == "status" else batch_job(event.job)
+    text, number = dump_json(data).decode(), None if event.move is None else str(event.move.id)
+    return ServerSentEvent(text, event=event.name, id=number, sep="\n")
+
+
+def _moved(move: Move) -> dict[str, Any]:
+    return {
+        "time": format_time(move.at),
+        "state": move.state,
+        "reason": move.reason,
+        "status": move.status,
+        "attempt": move.attempt,
+    }
+
+
+def _status(job: JobRecord) -> dict[str, Any]:
+    return {
+        "time": format_time(job.updated_at),
+        "state": job.state.value,
+        "reason": job.reason,
+        "status": job.status,
+        "attempt": job.attempt,
+    }
+
+
+def _event_id(given: str) -> int:
+    if not given.isascii() or not given.isdigit() or len(given) > 19 or int(given) > _MAX_ID:
+        raise InvalidArgument.field(_LAST_EVENT_ID, "must be the id of an event of this stream")
+    return int(given)

@@ -1,0 +1,80 @@
+"""The fields of a job that lists can be filtered and ordered by, each by its name on the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, Text, cast, literal
+from sqlalchemy.dialects.postgresql import JSONB
+
+from core.listing.fields import FieldType, ListField, Listing, OrderTerm
+from core.models import Job, NodePool
+from core.states import JobState
+
+#: The wire's zero of the enum; no job is ever in it.
+_STATES = ("STATE_UNSPECIFIED", *(state.value for state in JobState))
+_TARGET_TYPES = ("TARGET_TYPE_UNSPECIFIED", "MODULE", "FILENAME")
+
+
+def _stored(*keys: str) -> ColumnElement[Any]:
+    """What the specification holds at this path, as JSON; null where it holds nothing."""
+    found: ColumnElement[Any] = Job.spec  # type: ignore[assignment]  # an attribute of a row class is a column to SQL
+    for key in keys:
+        found = found.op("->", return_type=JSONB())(literal(key, Text()))
+    return found
+
+
+def _stored_text(*keys: str) -> ColumnElement[Any]:
+    return _stored(*keys[:-1]).op("->>", return_type=Text())(literal(keys[-1], Text()))
+
+
+def _text(column: Any, *, nullable: bool = False, free_text: bool = False, unbounded: bool = False) -> ListField:
+    return ListField(FieldType.TEXT, column, nullable=nullable, free_text=free_text, unbounded=unbounded)
+
+
+def _of_executor(key: str) -> ListField:
+    """A text that only one kind of executor has."""
+    return _text(_stored_text("executor", key), nullable=True, free_text=True, unbounded=True)
+
+
+_FIELDS = {
+    "name": _text(
+        literal("accounts/", Text()) + Job.account_id + literal("/batchJobs/", Text()) + Job.batch_job_id,
+        free_text=True,
+    ),
+    "displayName": _text(Job.display_name, free_text=True),
+    "createTime": ListField(FieldType.TIME, Job.created_at),
+    "startTime": ListField(FieldType.TIME, Job.started_at, nullable=True),
+    "endTime": ListField(FieldType.TIME, Job.ended_at, nullable=True),
+    "createdBy": _text(Job.created_by, free_text=True),
+    "nodePoolId": _text(NodePool.pool_id, free_text=True),
+    "numRanks": ListField(FieldType.NUMBER, Job.num_ranks),
+    "envVars": ListField(FieldType.MAP, _stored("env_vars"), nullable=True),
+    "secretEnvVars": ListField(FieldType.MAP, _stored("secret_env_vars"), nullable=True),
+    "pythonExecutor": ListField(FieldType.MESSAGE, _stored_text("executor", "target"), nullable=True),
+    "pythonExecutor.targetType": ListField(
+        FieldType.ENUM, _stored_text("executor", "target_type"), nullable=True, names=_TARGET_TYPES
+    ),
+    "pythonExecutor.target": _of_executor("target"),
+    "pythonExecutor.args": ListField(FieldType.LIST, _stored("executor", "args"), nullable=True),
+    "notebookExecutor": ListField(FieldType.MESSAGE, _stored_text("executor", "notebook_filename"), nullable=True),
+    "notebookExecutor.notebookFilename": _of_executor("notebook_filename"),
+    "shellExecutor": ListField(FieldType.MESSAGE, _stored_text("executor", "command"), nullable=True),
+    "shellExecutor.command": _of_executor("command"),
+    "imageRef": _text(Job.image_ref, free_text=True, unbounded=True),
+    "imagePullSecret": _text(Job.image_pull_secret),
+    "annotations": ListField(FieldType.MAP, _stored("annotations"), nullable=True),
+    "state": ListField(FieldType.ENUM, Job.state, names=_STATES),
+    "status": _text(Job.status, free_text=True, unbounded=True),
+    "shared": ListField(FieldType.BOOL, Job.shared),
+    "updateTime": ListField(FieldType.TIME, Job.updated_at),
+    "stopGracePeriod": ListField(
+        FieldType.DURATION, cast(_stored_text("stop_grace_seconds"), Double()), nullable=True
+    ),
+    "attempt": ListField(FieldType.NUMBER, Job.attempt),
+    "reason": _text(Job.reason, free_text=True),
+    "imageDigest": _text(Job.image_digest),
+}
+
+#: Newest first. Its rows are jobs joined with their pools.
+JOB_LISTING = Listing(_FIELDS, (OrderTerm("createTime", descending=True),), ListField(FieldType.TEXT, Job.id))

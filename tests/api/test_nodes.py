@@ -1,0 +1,336 @@
+"""Nodes over the wire, without a supervisor: made, read, changed, drained, deleted; who may; what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from core.database import Database
+from core.models import Account
+from core.nodes import ensure_node
+from core.settings import Settings
+from tests.api.conftest import ACCOUNT, Served
+from tests.api.test_node_pools import violations
+from tests.lab.platform import wait_until
+
+_numbers = itertools.count()
+ENDPOINT = "unix:///run/engine-{}.sock"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def may_own_nodes(served: Served, database: Database) -> None:
+    with database.transaction() as connection:
+        connection.execute(update(Account).where(Account.id == ACCOUNT).values(may_own_nodes=True))
+
+
+@pytest.fixture
+def pool(admin: httpx.Client) -> str:
+    pool_id = f"pool-{next(_numbers)}"
+    assert admin.post("/nodePools", json={"nodePool": {}, "nodePoolId": pool_id}).status_code == 200
+    return pool_id
+
+
+@pytest.fixture
+def make_node(admin: httpx.Client, pool: str) -> Callable[..., str]:
+    """Makes a node of the pool; its path."""
+
+    def make(**fields: Any) -> str:
+        number = next(_numbers)
+        node = {"endpoint": ENDPOINT.format(number), **fields}
+        answer = admin.post(f"/nodePools/{pool}/nodes", json={"node": node, "nodeId": f"node-{number}"})
+        assert answer.status_code == 200, answer.text
+        return f"/nodePools/{pool}/nodes/node-{number}"
+
+    return make
+
+
+def test_new_node_is_down_until_it_is_seen(admin: httpx.Client, pool: str, settings: Settings) -> None:
+    endpoint = ENDPOINT.format(next(_numbers))
+    body = {"node": {"endpoint": endpoint, "slots": 3}, "node_id": "first"}
+    made = admin.post(f"/nodePools/{pool}/nodes", json=body)
+    assert made.status_code == 200, made.text
+    node = made.json()
+    assert node == admin.get(f"/nodePools/{pool}/nodes/first").json()
+    for field in ("stateTime", "createTime", "updateTime"):
+        assert node.pop(field).endswith("Z")
+    assert node == {
+        "name": f"accounts/{ACCOUNT}/nodePools/{pool}/nodes/first",
+        "endpoint": endpoint,
+        "workerGroup": settings.worker_group,
+        "slots": 3,
+        "slotsInUse": 0,
+        "gpus": 0,
+        "cpus": 0,
+        "memoryBytes": "0",
+        "freeDiskBytes": None,
+        "engineVersion": "",
+        "state": "DOWN",
+        "status": "not seen yet: no supervisor of worker group local has reached it",
+    }
+    assert admin.get(f"/nodePools/{pool}:getStats").json()["nodeCount"] == 0
+
+
+def test_node_of_a_taken_id_or_engine_is_refused(
+    admin: httpx.Client, pool: str, make_node: Callable[..., str]
+) -> None:
+    path = make_node(workerGroup="far")
+    node = admin.get(path).json()
+    taken = {"endpoint": node["endpoint"], "workerGroup": "far"}
+    free = {"endpoint": ENDPOINT.format("free")}
+    for node_id, fields, word in ((path.rpartition("/")[2], free, "nodes/"), ("other", taken, "endpoint")):
+        answer = admin.post(f"/nodePools/{pool}/nodes", json={"node": fields, "nodeId": node_id})
+        assert (answer.status_code, answer.json()["code"]) == (409, 6)
+        assert word in answer.json()["message"]
+    elsewhere = {"endpoint": node["endpoint"], "workerGroup": "near"}
+    assert admin.post(f"/nodePools/{pool}/nodes", json={"node": elsewhere, "nodeId": "o"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "unix:///var/run/docker.sock",
+        "tcp://10.0.0.1:2375",
+        "tcp://[fd00::1]:2376",
+        "ssh://root@build-1.example:22",
+        "ssh://host",
+    ],
+)
+def test_endpoint_of_each_kind_is_taken(make_node: Callable[..., str], admin: httpx.Client, endpoint: str) -> None:
+    assert admin.get(make_node(endpoint=endpoint, workerGroup="kinds")).json()["endpoint"] == endpoint
+
+
+BAD_NODES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "no endpoint": ({"endpoint": ""}, {"endpoint"}),
+    "group in capitals": ({"workerGroup": "Far"}, {"workerGroup"}),
+    "group with NUL": ({"workerGroup": "a\0"}, {"workerGroup"}),
+    "slots of 1001": ({"slots": 1001}, {"slots"}),
+    "slots below 0": ({"slots": -1}, {"slots"}),
+    "slots of 10^30": ({"slots": 10**30}, {"slots"}),
+    "slots as text": ({"slots": "1"}, {"slots"}),
+    "labels, which nodes have not": ({"labels": {}}, {"labels"}),
+    "everything at once": (
+        {"endpoint": "x", "workerGroup": "-", "slots": -1},
+        {"endpoint", "workerGroup", "slots"},
+    ),
+    **{
+        f"endpoint {value!r}"[:60]: ({"endpoint": value}, {"endpoint"})
+        for value in (
+            "unix://relative.sock",
+            "unix:///",
+            "unix:///a b",
+            "unix:///a/../b",
+            "unix:///" + "x" * 120,
+            "unix:///a\0",
+            "tcp://10.0.0.1",
+            "tcp://10.0.0.1:99999",
+            "tcp://user@host:1",
+            "tcp://host:1/path",
+            "http://host:80",
+            "ssh://-oProxyCommand=reboot",
+            "ssh://a b",
+            "file:///etc/passwd",
+            "/var/run/docker.sock",
+            "tcp://" + "x" * 3000 + ":1",
+            ["unix:///a"],
+            {"a": {"b": 1}},
+            10**30,
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("name", BAD_NODES)
+def test_bad_field_of_a_node_is_refused_by_its_name(admin: httpx.Client, pool: str, name: str) -> None:
+    fields, named = BAD_NODES[name]
+    node = {"endpoint": ENDPOINT.format("never"), **fields}
+    answer = admin.post(f"/nodePools/{pool}/nodes", json={"node": node, "nodeId": "never"})
+    assert violations(answer) == {f"node.{field}" for field in named}
+    assert admin.get(f"/nodePools/{pool}/nodes").json()["totalSize"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"nodeId": "a"}, {"node.endpoint"}),
+        ({"node": {"endpoint": "unix:///a"}}, {"nodeId"}),
+        ({"node": {"endpoint": "unix:///a"}, "nodeId": "A"}, {"nodeId"}),
+        ({"node": 1, "nodeId": "a"}, {"node"}),
+        ({"endpoint": "unix:///a", "nodeId": "a"}, {"endpoint", "node.endpoint"}),
+    ],
+)
+def test_bad_creation_of_a_node_is_refused_by_name(
+    admin: httpx.Client, pool: str, body: object, named: set[str]
+) -> None:
+    assert violations(admin.post(f"/nodePools/{pool}/nodes", json=body)) == named
+
+
+def test_slots_are_what_is_asked_for_or_else_the_pools_rule(
+    admin: httpx.Client, pool: str, make_node: Callable[..., str]
+) -> None:
+    path = make_node(slots=5)
+    assert admin.patch(path, json={"slots": 6}).json()["slots"] == 6
+    # Nobody has seen its engine, so the rule has nothing to say yet.
+    assert admin.patch(path, json={"slots": 0}).json()["slots"] == 0
+    admin.patch(f"/nodePools/{pool}", json={"dockerNodePool": {"ranksPerNode": 4}})
+    assert admin.get(path).json()["slots"] == 4
+    assert admin.patch(path, json={"slots": 7}).json()["slots"] == 7
+    reset = admin.patch(path, params={"updateMask": "slots"}, json={})
+    assert reset.json()["slots"] == 4
+    assert admin.patch(path, json={}).json()["slots"] == 4
+
+
+@pytest.mark.parametrize("body", [{"endpoint": "unix:///b"}, {"workerGroup": "b"}, {"slots": -1}, {"slot": 1}])
+def test_patch_of_what_cannot_change_is_refused_by_name(
+    admin: httpx.Client, make_node: Callable[..., str], body: dict[str, Any]
+) -> None:
+    path = make_node()
+    before = admin.get(path).json()
+    assert violations(admin.patch(path, json=body)) == set(body)
+    assert admin.get(path).json() == before
+
+
+def test_list_of_nodes_pages_filters_and_orders(
+    admin: httpx.Client, pool: str, make_node: Callable[..., str]
+) -> None:
+    names = [admin.get(make_node(slots=slots)).json()["name"] for slots in (2, 3, 1)]
+    asked = {"orderBy": "slots desc", "pageSize": 2}
+    first = admin.get(f"/nodePools/{pool}/nodes", params=asked).json()
+    token = {"pageToken": first["nextPageToken"]}
+    second = admin.get(f"/nodePools/{pool}/nodes", params={**asked, **token}).json()
+    assert [node["name"] for node in first["nodes"] + second["nodes"]] == [names[1], names[0], names[2]]
+    found = admin.get(f"/nodePools/{pool}/nodes", params={"filter": "state = DOWN AND slots < 2"}).json()
+    assert [node["name"] for node in found["nodes"]] == [names[2]] and found["totalSize"] == 1
+    for field in ("slotsInUse = 0", "freeDiskBytes > 1 OR memoryBytes = 0", 'workerGroup = "local"', "-gpus:*"):
+        answer = admin.get(f"/nodePools/{pool}/nodes", params={"filter": field})
+        assert answer.status_code == 200 and answer.json()["totalSize"] == 3, answer.text
+
+
+def test_drain_and_undrain_may_be_repeated(admin: httpx.Client, database: Database, pool: str) -> None:
+    ensure_node(
+        database,
+        account=ACCOUNT,
+        pool=pool,
+        name="ready",
+        endpoint=ENDPOINT.format(pool),
+        cpu_count=2,
+        memory_bytes=1 << 30,
+    )
+    path = f"/nodePools/{pool}/nodes/ready"
+    ready = admin.get(path).json()
+    assert (ready["state"], ready["slots"], ready["status"]) == ("READY", 8, "0 of 8 slots are in use")
+    drained = admin.post(f"{path}:drain").json()
+    assert drained["state"] == "DRAINING" and drained["stateTime"] > ready["stateTime"]
+    assert drained["status"] == "nothing runs here any more; nothing new is placed here"
+    assert admin.post(f"{path}:drain", json={}).json() == drained
+    assert admin.post(f"{path}:undrain", json={}).json()["state"] == "READY"
+    assert admin.post(f"{path}:undrain").json()["state"] == "READY"
+    assert violations(admin.post(f"{path}:drain", json={"force": True})) == {"force"}
+
+
+def test_deleted_node_is_gone_and_its_engine_may_be_named_again(
+    admin: httpx.Client, pool: str, make_node: Callable[..., str]
+) -> None:
+    path = make_node()
+    node = admin.get(path).json()
+    assert admin.delete(path).json() == {}
+    for method, suffix in (("GET", ""), ("DELETE", ""), ("POST", ":drain"), ("PATCH", "")):
+        answer = admin.request(method, path + suffix, json=None if method in ("GET", "DELETE") else {})
+        assert (answer.status_code, answer.json()["code"]) == (404, 5), method
+    body = {"node": {"endpoint": node["endpoint"]}, "nodeId": path.rpartition("/")[2]}
+    assert admin.post(f"/nodePools/{pool}/nodes", json=body).status_code == 200
+
+
+def test_deleted_pool_takes_its_nodes_with_it(
+    admin: httpx.Client, pool: str, make_node: Callable[..., str]
+) -> None:
+    path = make_node()
+    endpoint = admin.get(path).json()["endpoint"]
+    assert admin.delete(f"/nodePools/{pool}").json() == {}
+    assert admin.get(path).status_code == 404
+    admin.post("/nodePools", json={"nodePool": {}, "nodePoolId": pool})
+    assert admin.get(f"/nodePools/{pool}/nodes").json()["nodes"] == []
+    body = {"node": {"endpoint": endpoint}, "nodeId": "again"}
+    assert admin.post(f"/nodePools/{pool}/nodes", json=body).status_code == 200
+
+
+CALLS = [
+    ("POST", "", {"node": {"endpoint": "unix:///never"}, "nodeId": "never"}),
+    ("PATCH", "/{id}", {"slots": 1}),
+    ("DELETE", "/{id}", None),
+    ("GET", "", None),
+    ("GET", "/{id}", None),
+    ("POST", "/{id}:drain", {}),
+    ("POST", "/{id}:undrain", {}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+def test_nodes_are_for_account_admins(
+    admin: httpx.Client, user: httpx.Client, make_node: Callable[..., str], method: str, path: str, body: object
+) -> None:
+    node = make_node()
+    before = admin.get(node).json()
+    nodes, node_id = node.rsplit("/", 1)
+    answer = user.request(method, nodes + path.format(id=node_id), json=body)
+    assert (answer.status_code, answer.json()["code"]) == (403, 7)
+    assert admin.get(node).json() == before
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+def test_node_of_another_account_answers_as_one_of_a_pool_that_does_not_exist(
+    admin: httpx.Client,
+    stranger: httpx.Client,
+    make_node: Callable[..., str],
+    method: str,
+    path: str,
+    body: object,
+) -> None:
+    node = make_node()
+    nodes, node_id = node.rsplit("/", 1)
+    pool = nodes.split("/")[2]
+    theirs = stranger.request(method, nodes + path.format(id=node_id), json=body)
+    nobodys = stranger.request(method, "/nodePools/unknown/nodes" + path.format(id=node_id), json=body)
+    assert theirs.status_code == nobodys.status_code == 404
+    assert theirs.json() == json.loads(nobodys.text.replace("unknown", pool))
+    assert admin.get(node).json()["state"] == "DOWN"
+
+
+@pytest.fixture
+def restricted(database: Database, admin: httpx.Client) -> Iterator[None]:
+    """The account may not own nodes for a while. What a process knows of a key it knows for half a second."""
+
+    def allow(allowed: bool) -> None:
+        with database.transaction() as connection:
+            connection.execute(update(Account).where(Account.id == ACCOUNT).values(may_own_nodes=allowed))
+        status = 404 if allowed else 403
+        unknown = "/nodePools/unknown/nodes/x"
+        wait_until(lambda: admin.delete(unknown).status_code == status, 5, f"the account's right is {allowed}")
+
+    allow(False)
+    yield
+    allow(True)
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+def test_node_of_an_account_that_may_own_none_is_read_and_drained_but_not_made_or_changed(
+    make_node: Callable[..., str],
+    admin: httpx.Client,
+    request: pytest.FixtureRequest,
+    method: str,
+    path: str,
+    body: object,
+) -> None:
+    nodes, node_id = make_node().rsplit("/", 1)
+    request.getfixturevalue("restricted")
+    answer = admin.request(method, nodes + path.format(id=node_id), json=body)
+    if method == "GET" or ":" in path:
+        assert answer.status_code == 200, answer.text
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (403, 7)
+        assert "may not own nodes" in answer.json()["message"]
