@@ -12,6 +12,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from ipaddress import IPv4Address, ip_address, ip_network
 
 import structlog
 from fastapi import Request
@@ -51,22 +53,22 @@ class Authentication:
 
     def caller(self, request: Request) -> Caller:
         """Who asks. Raises Unauthenticated, the same for every kind of wrong key, or ResourceExhausted."""
-        address = request.client.host if request.client else ""
+        source = _source(request.client.host if request.client else "")
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         key = key.strip()
         if scheme.lower() != "bearer" or not key:
-            self._refuse_guessing(address)
-            self._failures.take(address)
+            self._refuse_guessing(source)
+            self._failures.take(source)
             raise Unauthenticated("no API key")
         digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
         kept = self._kept.get(digest)
         if kept is None:
             # Nobody has proved this key yet: whoever guesses is slowed down before the database is asked.
-            self._refuse_guessing(address)
+            self._refuse_guessing(source)
         else:
             self._refuse_haste(digest)
         if kept is None or kept.until <= time.monotonic():
-            caller = self._ask(key, digest, address)
+            caller = self._ask(key, digest, source)
             if kept is None:
                 self._refuse_haste(digest)
         else:
@@ -86,12 +88,12 @@ class Authentication:
         """Write what is still to be written."""
         self._writer.shutdown(wait=True)
 
-    def _ask(self, key: str, digest: bytes, address: str) -> Caller:
+    def _ask(self, key: str, digest: bytes, source: str) -> Caller:
         asked_at = time.monotonic()
         try:
             caller, seconds_left = authenticate_for(self._database, key)
         except Unauthenticated:
-            self._failures.take(address)
+            self._failures.take(source)
             with self._lock:
                 self._kept.pop(digest, None)
             raise
@@ -107,8 +109,8 @@ class Authentication:
     def _refuse_haste(self, digest: bytes) -> None:
         _refuse(self._requests.take(digest), "this API key asks too often")
 
-    def _refuse_guessing(self, address: str) -> None:
-        _refuse(self._failures.wait(address), "too many requests without a valid API key from this address")
+    def _refuse_guessing(self, source: str) -> None:
+        _refuse(self._failures.wait(source), "too many requests without a valid API key from this address")
 
     def _note_use(self, key_id: str) -> None:
         now = time.monotonic()
@@ -125,6 +127,18 @@ class Authentication:
             record_use(self._database, key_id)
         except LongshoreError as error:
             log.warning("key_use_not_recorded", key_id=key_id, error=str(error))
+
+
+@lru_cache(maxsize=1024)
+def _source(address: str) -> str:
+    """Whom failures are counted against: an address, or for IPv6 the /64 of which one host commonly has all."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return address
+    return str(parsed.ipv4_mapped or ip_network((int(parsed), 64), strict=False))
 
 
 def _refuse(wait: float, why: str) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import orjson
 import psycopg
 from sqlalchemy import Connection, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from core.errors import Unavailable
+from core.errors import Superseded, Unavailable
+
+_FOREIGN_KEY_VIOLATION = "23503"
 
 
 class Database:
@@ -47,14 +49,19 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """One transaction: committed on leaving, rolled back on an exception.
 
-        Raises Unavailable where the server is away or a connection was lost; whether a commit that was
-        under way took effect is then unknown, which is why every verb is guarded and may be repeated.
+        Raises Superseded where the row that a new one is to belong to has gone. Raises Unavailable where the
+        server is away or a connection was lost; whether a commit that was under way took effect is then
+        unknown, which is why every verb is guarded and may be repeated.
         """
         try:
             with self._engine.begin() as connection:
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             raise Unavailable(f"the database does not answer: {_first_line(error)}") from error
+        except IntegrityError as error:
+            if getattr(error.orig, "sqlstate", None) == _FOREIGN_KEY_VIOLATION:
+                raise Superseded("what the row was to belong to is gone") from error
+            raise
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable(f"the database connection was lost: {_first_line(error)}") from error

@@ -122,8 +122,10 @@ def _delete_rows(connection: Connection, account: str) -> None:
     """Everything that is the account's, what points to a row before the row. Pools and nodes are marked ones."""
     pools = select(NodePool.id).where(NodePool.account_id == account)
     nodes = select(Node.id).where(Node.pool_id.in_(pools))
+    secrets = select(Secret.id).where(Secret.account_id == account)
     for statement in (
         delete(ImagePull).where(ImagePull.node_id.in_(nodes)),
+        delete(ImagePull).where(ImagePull.pull_secret.in_(secrets)),
         delete(Node).where(Node.pool_id.in_(pools)),
         delete(NodePoolBinding).where(NodePoolBinding.pool_id.in_(pools)),
         delete(NodePoolBinding).where(NodePoolBinding.principal == f"accounts/{account}"),

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.exc import IntegrityError
 
 from core.database import Database
-from core.errors import Superseded
 from core.log_records import LogRecord, decode_records, encode_records
 from core.models import LogChunk
 
@@ -84,11 +82,8 @@ def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
         }
         for chunk in chunks
     ]
-    try:
-        with database.transaction() as connection:
-            connection.execute(upsert(LogChunk).on_conflict_do_nothing(), rows)
-    except IntegrityError as error:
-        raise Superseded("a rank whose output was to be stored is gone") from error
+    with database.transaction() as connection:
+        connection.execute(upsert(LogChunk).on_conflict_do_nothing(), rows)
 
 
 def resume_point(database: Database, job_id: str, attempt: int, rank: int) -> ResumePoint:

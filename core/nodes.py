@@ -143,7 +143,7 @@ def nodes_of_group(database: Database, worker_group: str) -> list[NodeRecord]:
 
 
 def take_lease(database: Database, node_id: int, owner: str, seconds: float) -> bool:
-    """Take or renew the hold on a node; False while another owner's lease is running.
+    """Take or renew the hold on a node; False while another owner's lease is running, or once it is deleted.
 
     Time is the database's, so that clocks of hosts do not matter.
     """
@@ -152,6 +152,7 @@ def take_lease(database: Database, node_id: int, owner: str, seconds: float) -> 
             update(Node)
             .where(
                 Node.id == node_id,
+                Node.deleted_at.is_(None),
                 or_(
                     Node.lease_owner.is_(None),
                     Node.lease_owner == owner,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import stat
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,14 +20,18 @@ from functools import lru_cache
 from pathlib import Path
 
 import orjson
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.errors import LongshoreError
 
+log = structlog.get_logger(__name__)
+
 KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
+_OF_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _LINE = re.compile(r"(?P<id>[A-Za-z0-9._-]{1,64}):(?P<key>[A-Za-z0-9+/]{43}=)", re.ASCII)
 
 
@@ -90,8 +95,12 @@ class SealingKeys:
             raise KeysUnusable("no file of keys is set up (LONGSHORE_SECRET_KEYS_FILE)")
         with self._lock:
             try:
-                mark = _mark(self._path.stat())
+                status = self._path.stat()
+                mark = _mark(status)
                 if self._keys is None or self._keys.mark != mark:
+                    if status.st_mode & _OF_OTHERS:
+                        # Told and used: what mounts files into containers gives them modes of its own.
+                        log.warning("secret_keys_open_to_others", mode=f"{stat.S_IMODE(status.st_mode):04o}")
                     self._keys = _Keys(mark, parse_keys(self._path.read_text("ascii")))
                 return self._keys
             except (OSError, UnicodeDecodeError) as error:

@@ -148,6 +148,7 @@ def _tell(home: Home, outcomes: list[Outcome], url: str) -> None:
 Ready in {elapsed_seconds():.1f} s.
   API        {url}
   key        in {env_file} (only you can read it)
+  operator   the platform's own key, for accounts: {home.operator_env_file}
   samples    logs and the executed notebook in {home.path / "samples"}
   logs       {home.path / "log"}
   next       . {shown} && curl -s -H "Authorization: Bearer $LONGSHORE_API_KEY" \\

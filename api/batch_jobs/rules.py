@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, cast
 
-from api.wire.annotations import annotation_violations
 from api.batch_jobs.environment import environment_violations
 from api.batch_jobs.image_reference import InvalidReference, parse_image_reference
 from api.batch_jobs.schema_in import BatchJobCreate, PythonExecutorIn
 from api.batch_jobs.secret_variables import secret_variables_violations
+from api.wire.annotations import annotation_violations
 from api.wire.json_text import dump_json
 from core.errors import FieldViolation
 from core.spec import Executor, JobSpec, NotebookExecutor, PythonExecutor, ShellExecutor

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from core.errors import ResourceExhausted
+from core.errors import ResourceExhausted, Superseded
 
 #: Submissions of one account that may be under way at the same time without being able to pass the limit.
 _MARGIN = 64
@@ -50,7 +50,10 @@ def check_quota(connection: Connection, account: str, num_ranks: int, limits: Li
     if alone:
         connection.execute(_ALONE, who)
     counting = _COUNT_ALONE if alone else _COUNT_SHARED
-    own_jobs, own_ranks, jobs, ranks = connection.execute(counting, who).one()
+    counted = connection.execute(counting, who).first()
+    if counted is None:
+        raise Superseded("the account is gone")
+    own_jobs, own_ranks, jobs, ranks = counted
     max_jobs = limits.max_live_jobs if own_jobs is None else own_jobs
     max_ranks = limits.max_live_ranks if own_ranks is None else own_ranks
     if not alone and (jobs + _MARGIN >= max_jobs or ranks + _MARGIN * num_ranks >= max_ranks):

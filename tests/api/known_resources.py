@@ -16,6 +16,7 @@ from sqlalchemy import update
 
 from api.app import create_app
 from api.openapi.document import operations
+from api.wire.resource_ids import PATTERN
 from core.database import Database
 from core.models import Account
 from core.sealing import new_key_line
@@ -26,20 +27,27 @@ Json = dict[str, Any]
 
 UNDER_ACCOUNT = "/v1/accounts/{account_id}"
 KNOWN = "known"
-_NEW_ID = {"type": "string", "pattern": "^[a-z][a-z0-9]{3,10}$"}
-#: What the account has and what is plausible, for bodies: otherwise hardly one would get past its rules.
+MAX_RANKS = 100
+_NEW_ID = {"type": "string", "pattern": PATTERN}
+#: What the account has and what is plausible, for bodies: otherwise hardly one would get past its rules. Lists of
+#: values and no patterns of our own: what nearly meets such a pattern is called bad, and is often right.
 _TELLING: dict[str, Json] = {
-    "nodePoolId": {"type": "string", "enum": ["imaged", "default", KNOWN]},
+    "nodePoolId": {"type": "string", "enum": ["imaged", KNOWN]},
+    "numRanks": {"type": "integer", "minimum": 1, "maximum": MAX_RANKS},
     "imageRef": {"type": "string", "enum": [IMAGE]},
-    "email": {"type": "string", "pattern": "^[a-z0-9]{1,10}@[a-z]{1,10}[.]example$"},
+    "email": {"type": "string", "enum": [f"user{number}@known.example" for number in range(50)]},
     "principal": {"type": "string", "enum": ["admin@acme.example", "user@acme.example", f"accounts/{ACCOUNT}"]},
-    "endpoint": {"type": "string", "pattern": "^unix:///run/[a-z]{1,10}[.]sock$"},
+    "endpoint": {"type": "string", "enum": [f"unix:///run/engine{number}.sock" for number in range(50)]},
 }
 #: Made anew before each operation's requests, so that half of them reach something: the parameter of the path
 #: that takes the id, and the path, query and body that make it. Where it is there already, 409 is as good.
 _SEEDS: dict[str, tuple[str, str, Json]] = {
     "account_id": ("/v1/accounts", "", {"accountId": KNOWN, "account": {"email": "ann@known.example"}}),
-    "pool_id": (f"{UNDER_ACCOUNT}/nodePools", "", {"nodePoolId": KNOWN, "nodePool": {"dockerNodePool": {}}}),
+    "pool_id": (
+        f"{UNDER_ACCOUNT}/nodePools",
+        "",
+        {"nodePoolId": KNOWN, "nodePool": {"dockerNodePool": {"defaultImageRef": IMAGE}}},
+    ),
     "node_id": (
         f"{UNDER_ACCOUNT}/nodePools/{{pool_id}}/nodes",
         "",
@@ -121,7 +129,7 @@ def unlimited(database_url: str, broker_url: str, keys: Path) -> Settings:
         secret_keys_file=keys,
         database_url=database_url,
         broker_url=broker_url,
-        max_ranks=100,
+        max_ranks=MAX_RANKS,
         rate_limit_per_second=0,
         failed_key_limit_per_second=0,
         max_live_jobs=10**9,

@@ -26,9 +26,6 @@ from deploy.home import read_env_file
 from tests.api.conftest import client_of, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-_UNTRANSLATED = pytest.mark.xfail(
-    strict=True, reason="a row that points to an account which is gone is not translated into an error of ours"
-)
 
 
 @dataclass(frozen=True)
@@ -195,11 +192,9 @@ def test_wrong_keys_of_every_kind_are_refused_alike(run: Run, database: Database
     [
         ("/users", {"email": "new@doomed.example", "role": "user"}),
         ("/apiKeys", {}),
-        pytest.param("/batchJobs", {"nodePoolId": "default", "imageRef": "tool:1"}, marks=_UNTRANSLATED),
-        pytest.param(
-            "/nodePools", {"nodePool": {"dockerNodePool": {}}, "nodePoolId": "pool"}, marks=_UNTRANSLATED
-        ),
-        pytest.param("/awsIamRoleBindings", {"principal": "a@doomed.example", "role": "r"}, marks=_UNTRANSLATED),
+        ("/batchJobs", {"nodePoolId": "default", "imageRef": "tool:1"}),
+        ("/nodePools", {"nodePool": {"dockerNodePool": {}}, "nodePoolId": "pool"}),
+        ("/awsIamRoleBindings", {"principal": "a@doomed.example", "role": "r"}),
     ],
 )
 def test_call_with_a_kept_key_of_an_account_that_is_gone_is_no_500(

@@ -65,7 +65,7 @@ def test_list_of_bindings_pages_without_gap_or_repeat(admin: httpx.Client, pool:
         pair = {"principal": person, **({"nodePoolId": pool} if path == POOLS else {"role": "listed"})}
         assert admin.post(path, json=pair).status_code == 200
     found, token = [], ""
-    asked = {"pageSize": 2, "filter": f"{pool}@acme.example"}
+    asked: dict[str, Any] = {"pageSize": 2, "filter": f"{pool}@acme.example"}
     while True:
         page = admin.get(path, params={**asked, "pageToken": token}).json()
         assert page["totalSize"] == 5

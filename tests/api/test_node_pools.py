@@ -124,6 +124,8 @@ def test_pool_of_a_taken_id_is_refused(admin: httpx.Client, make_pool: Callable[
     assert (answer.status_code, answer.json()["code"]) == (409, 6)
 
 
+NO_CPU: list[Any] = [0, -1, True, "0.5m", "1e3", "x", "10" * 20, 10**30, 0.0001, [], {"a": 1}, "\0", "٣"]
+NO_BYTES: list[Any] = [0, 1, 10**30, 1e300, "1.5", "2Pi", "2gi", "512 Mi", "1e9", True, [1], "9" * 30]
 BAD: dict[str, tuple[Json, set[str]]] = {
     "display name of 64": ({"displayName": "x" * 64}, {"displayName"}),
     "display name with NUL": ({"displayName": "a\0"}, {"displayName"}),
@@ -155,27 +157,14 @@ BAD: dict[str, tuple[Json, set[str]]] = {
             {"dockerNodePool": {"defaultResources": {"cpu": value}}},
             {"dockerNodePool.defaultResources.cpu"},
         )
-        for value in (0, -1, True, "0.5m", "1e3", "x", "10" * 20, 10**30, 0.0001, [], {"a": 1}, "\0", "٣")
+        for value in NO_CPU
     },
     **{
         f"memory {value!r}": (
             {"dockerNodePool": {"defaultResources": {"memory": value}}},
             {"dockerNodePool.defaultResources.memory"},
         )
-        for value in (
-            0,
-            1,
-            10**30,
-            "1.5",
-            "2Pi",
-            "2gi",
-            "512 Mi",
-            "1e9",
-            True,
-            None.__class__.__name__,
-            [1],
-            "9" * 30,
-        )
+        for value in NO_BYTES
     },
     "shared memory of nothing": (
         {"dockerNodePool": {"defaultResources": {"shmSize": 1}}},
@@ -320,7 +309,7 @@ def test_patch_that_cannot_be_is_refused_by_name(
 
 def test_list_pages_filters_orders_and_masks(admin: httpx.Client, make_pool: Callable[..., str]) -> None:
     made = [make_pool(displayName="listed", maxNodeCount=number) for number in (3, 1, 2)]
-    asked = {"filter": 'displayName = "listed"', "orderBy": "max_node_count desc", "pageSize": 2}
+    asked: Json = {"filter": 'displayName = "listed"', "orderBy": "max_node_count desc", "pageSize": 2}
     first = admin.get("/nodePools", params=asked).json()
     assert first["totalSize"] == 3 and first["nextPageToken"]
     second = admin.get("/nodePools", params={**asked, "pageToken": first["nextPageToken"]}).json()

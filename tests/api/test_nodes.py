@@ -199,7 +199,7 @@ def test_list_of_nodes_pages_filters_and_orders(
     admin: httpx.Client, pool: str, make_node: Callable[..., str]
 ) -> None:
     names = [admin.get(make_node(slots=slots)).json()["name"] for slots in (2, 3, 1)]
-    asked = {"orderBy": "slots desc", "pageSize": 2}
+    asked: dict[str, Any] = {"orderBy": "slots desc", "pageSize": 2}
     first = admin.get(f"/nodePools/{pool}/nodes", params=asked).json()
     token = {"pageToken": first["nextPageToken"]}
     second = admin.get(f"/nodePools/{pool}/nodes", params={**asked, **token}).json()

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from api.authentication import _source
 from api.rate_limit import MAX_BUCKETS, RateLimiter, whole_seconds
 from api.stream_limits import Streams
 from core.database import Database
@@ -162,6 +163,22 @@ def test_guesses_from_an_address_do_not_lock_out_a_key_that_is_known(
         # Longer than an answer is kept: the key is asked for in the database again.
         assert {client.get("/batchJobs").status_code for _ in range(3)} == {200}
         assert late.get("/batchJobs").status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("testclient", "testclient"),
+    ],
+)
+def test_failures_are_counted_by_address_and_by_network_of_ipv6(address: str, source: str) -> None:
+    assert _source(address) == source
 
 
 def test_valid_keys_are_not_counted_as_failures(serve: Callable[..., str], keys: tuple[str, str]) -> None:

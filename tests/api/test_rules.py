@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from api.wire.annotations import annotation_violations
 from api.batch_jobs.rules import MAX_STRINGS_BYTES, to_spec, violations
 from api.batch_jobs.schema_in import (
     BATCH_JOB,
@@ -15,6 +14,7 @@ from api.batch_jobs.schema_in import (
     PythonExecutorIn,
     ShellExecutorIn,
 )
+from api.wire.annotations import annotation_violations
 from core.spec import NotebookExecutor, PythonExecutor, ShellExecutor
 
 VALID = BatchJobCreate(node_pool_id="default", image_ref="a")

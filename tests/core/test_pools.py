@@ -20,6 +20,7 @@ from core.jobs.quotas import Limits
 from core.jobs.submitting import Submission, submit
 from core.nodes import (
     EngineFacts,
+    drop_lease,
     ensure_node,
     ensure_pool,
     nodes_of_group,
@@ -107,11 +108,11 @@ def site(database: Database) -> Site:
     ],
 )
 def test_slots_of_a_node_follow_the_rule_once_it_is_seen(
-    site: Site, wanted: int, ranks_per_node: int, facts: dict[str, int], slots: int
+    site: Site, wanted: int, ranks_per_node: int, facts: dict[str, Any], slots: int
 ) -> None:
     change_pool(site.database, site.account, "default", {"ranks_per_node": ranks_per_node})
     nodes.change_slots(site.database, site.account, "default", "node", wanted)
-    assert site.node().slots == wanted or ranks_per_node
+    assert site.node().slots == (wanted or ranks_per_node)
     assert record_facts(site.database, site.row, replace(FACTS, **facts))
     assert (site.node().slots, site.node().state) == (slots, "READY")
     assert site.room() == [("node", slots, slots)]
@@ -126,8 +127,8 @@ def test_facts_of_a_node_are_answered_and_ring_only_for_new_room(site: Site) -> 
     assert (node.memory_bytes, node.free_disk_bytes) == (4 << 30, 1 << 40)
 
 
-def silent(site: Site) -> object:
-    return record_silence(site.database, site.row, "gone")
+def silent(site: Site) -> None:
+    record_silence(site.database, site.row, "gone")
 
 
 def answers(site: Site) -> object:
@@ -214,7 +215,12 @@ def test_engine_that_is_known_by_another_name_stays_that_node(site: Site) -> Non
 
 
 def test_node_made_again_keeps_the_slots_that_were_asked_for(site: Site) -> None:
-    local = {"account": site.account, "name": "local", "worker_group": site.account, "memory_bytes": 1 << 30}
+    local: dict[str, Any] = {
+        "account": site.account,
+        "name": "local",
+        "worker_group": site.account,
+        "memory_bytes": 1 << 30,
+    }
     ensure_node(site.database, **local, endpoint="unix:///a", cpu_count=4)
     assert site.node("local").slots == 8 and site.node("local").state == "READY"
     nodes.change_slots(site.database, site.account, "default", "local", 3)
@@ -223,10 +229,12 @@ def test_node_made_again_keeps_the_slots_that_were_asked_for(site: Site) -> None
     assert (node.slots, node.cpu_count, node.endpoint) == (3, 40, "unix:///b")
 
 
-def test_lease_of_a_deleted_node_may_still_be_given_up(site: Site) -> None:
+def test_lease_of_a_deleted_node_is_given_up_for_good(site: Site) -> None:
     assert take_lease(site.database, site.row, "one", 10)
     nodes.delete_node(site.database, site.account, "default", "node")
-    assert nodes_of_group(site.database, site.account) == []
+    drop_lease(site.database, site.row, "one")
+    assert not take_lease(site.database, site.row, "one", 10)
+    assert not take_lease(site.database, site.row, "two", 10)
 
 
 def _at_once(*calls: Callable[[], Any]) -> list[Any]:

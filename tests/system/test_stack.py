@@ -85,8 +85,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 @pytest.mark.timeout(600)
 def test_stack_brought_up_runs_a_gang(stack: Stack) -> None:
     client = stack.client()
-    job = client.shell("echo rank $RANK", image=BUSYBOX, ranks=2)
+    kept = client.http.post("/secrets", json={"keyName": "TOKEN", "value": "x" * 26})
+    assert kept.status_code == 200, kept.text
+    job = client.shell("echo rank $RANK ${#TOKEN}", image=BUSYBOX, ranks=2, secretEnvVars={"TOKEN": "token"})
     done = client.wait_end(job["id"], 120)
     assert done["state"] == "COMPLETED", stack.compose("logs", "--tail=20")
-    assert sorted(client.lines(job["id"])) == ["rank 0", "rank 1"]
+    assert sorted(client.lines(job["id"])) == ["rank 0 26", "rank 1 26"]
     client.close()

@@ -35,22 +35,31 @@ async def hold_node(
     `engines` says which node each engine of this process is, by the engine's own id.
     """
     while True:
-        await _until_taken(node, owner, database, settings)
-        log.info("node_taken", node=node.name, owner=owner)
-        watching = asyncio.ensure_future(_watch(node, database, bell, settings, engines))
-        renewing = asyncio.ensure_future(_while_renewed(node, owner, database, settings))
         try:
-            await asyncio.wait({watching, renewing}, return_when=asyncio.FIRST_COMPLETED)
-            if watching.done() and (fault := watching.exception()) is not None:
-                log.error("node_watch_failed", node=node.name, exc_info=fault)
+            await _until_taken(node, owner, database, settings)
+            log.info("node_taken", node=node.name, owner=owner)
+            await _while_held(node, owner, database, bell, settings, engines)
         finally:
-            watching.cancel()
-            renewing.cancel()
-            await asyncio.gather(watching, renewing, return_exceptions=True)
             with contextlib.suppress(Unavailable):
                 await asyncio.to_thread(drop_lease, database, node.id, owner)
         log.warning("node_let_go", node=node.name, owner=owner)
         await asyncio.sleep(_RETAKE_SECONDS)
+
+
+async def _while_held(
+    node: NodeRecord, owner: str, database: Database, bell: Bell, settings: Settings, engines: dict[str, int]
+) -> None:
+    """Watch until the lease is lost or the watch fails."""
+    watching = asyncio.ensure_future(_watch(node, database, bell, settings, engines))
+    renewing = asyncio.ensure_future(_while_renewed(node, owner, database, settings))
+    try:
+        await asyncio.wait({watching, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done() and (fault := watching.exception()) is not None:
+            log.error("node_watch_failed", node=node.name, exc_info=fault)
+    finally:
+        watching.cancel()
+        renewing.cancel()
+        await asyncio.gather(watching, renewing, return_exceptions=True)
 
 
 async def _watch(
@@ -81,9 +90,19 @@ async def _client_of(node: NodeRecord, database: Database, settings: Settings) -
 async def _until_taken(node: NodeRecord, owner: str, database: Database, settings: Settings) -> None:
     while True:
         with contextlib.suppress(Unavailable):
-            if await asyncio.to_thread(take_lease, database, node.id, owner, settings.lease_seconds):
+            if await _take(node, owner, database, settings):
                 return
         await asyncio.sleep(settings.lease_seconds / 10)
+
+
+async def _take(node: NodeRecord, owner: str, database: Database, settings: Settings) -> bool:
+    """Take or renew the lease. Cancelled, it waits for its thread, which could take what was just dropped."""
+    taking = asyncio.ensure_future(asyncio.to_thread(take_lease, database, node.id, owner, settings.lease_seconds))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        await asyncio.gather(taking, return_exceptions=True)
+        raise
 
 
 async def _while_renewed(node: NodeRecord, owner: str, database: Database, settings: Settings) -> None:
@@ -94,7 +113,7 @@ async def _while_renewed(node: NodeRecord, owner: str, database: Database, setti
         await asyncio.sleep(settings.lease_seconds / 3)
         asked_at = loop.time()
         try:
-            if not await asyncio.to_thread(take_lease, database, node.id, owner, settings.lease_seconds):
+            if not await _take(node, owner, database, settings):
                 return
         except Unavailable as error:
             log.warning("lease_not_renewed", node=node.name, why=str(error))

@@ -45,14 +45,16 @@ class NodeWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        engine_id = await self._greeted()
+        engines, node_id = self._scope.engines, self._scope.node.id
         try:
+            await self._greeted()
             await self._watch_all()
         finally:
-            del self._scope.engines[engine_id]
+            for engine_id in [each for each, holder in engines.items() if holder == node_id]:
+                del engines[engine_id]
 
-    async def _greeted(self) -> str:
-        """Wait for the engine's first answer; the engine's own id, which is this node's from then on.
+    async def _greeted(self) -> None:
+        """Wait for the engine's first answer; the engine is this node's from then on.
 
         An engine that is another node already is not watched twice: each would take the other's containers for
         strays and remove them.
@@ -64,7 +66,7 @@ class NodeWatch:
                 holder = scope.engines.setdefault(facts.engine_id, scope.node.id)
                 if holder == scope.node.id:
                     await self._record_facts(facts)
-                    return facts.engine_id
+                    return
                 why = "not used: its engine is that of another node, by another endpoint"
             except EngineError as error:
                 why = str(error)
