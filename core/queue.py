@@ -27,7 +27,7 @@ CONTROL_QUEUE = "control"
 _VISIBILITY_SECONDS = 300
 
 #: Rings for one pool that come within this of each other become one. A pass takes about as long.
-_MOMENT_SECONDS = 0.02
+_MOMENT_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from api.batch_jobs.permission import job_for_change
@@ -146,4 +146,4 @@ def _mark(request: Request, asked: list[Any]) -> RequestMark | None:
         return None
     if len(given) > 1 or _KEY.fullmatch(given[0]) is None:
         raise InvalidArgument.field(_IDEMPOTENCY_KEY, "must be one value of 1 to 255 visible ASCII characters")
-    return RequestMark(given[0], hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest())
+    return RequestMark(given[0], hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).digest())

@@ -104,7 +104,8 @@ def enum(numbers: Mapping[str, int]) -> Kind:
             return names[value]
         return _fault(faults, path, f"must be one of {', '.join(numbers)}")
 
-    return Kind(read, {"type": "string", "enum": list(numbers)})
+    schema = [{"type": "string", "enum": list(numbers)}, {"type": "integer", "enum": list(numbers.values())}]
+    return Kind(read, {"anyOf": schema})
 
 
 def key_path(path: str, key: str) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection, delete, func, text, update
 
+from core.accounts import Caller
+from core.jobs.quotas import FAR_FROM_LIMIT, Limits, far_from_limit
+from core.jobs.rank_moves import RANKS_OF_MADE
 from core.models import Job
+from core.pools.access import USABLE_OWN_POOL, usable_own_pool
 from core.spec import JobSpec, spec_to_json
 from core.states import JOB_ENDED, JobState, sources_of_job
 
@@ -15,47 +21,76 @@ from core.states import JOB_ENDED, JobState, sources_of_job
 QUEUED_STATUS = "queued"
 
 
+_COLUMNS = (
+    "id, account_id, batch_job_id, pool_id, created_by, display_name, shared, num_ranks, image_ref,"
+    " image_pull_secret, spec, state, status"
+)
 _INSERT = text(
-    "WITH made AS (INSERT INTO jobs (id, account_id, batch_job_id, pool_id, created_by, display_name, shared,"
-    " num_ranks, image_ref, image_pull_secret, spec, state, status)"
-    " VALUES (:id, :account, :batch_job, :pool, :created_by, :display_name, :shared,"
-    " :num_ranks, :image_ref, :image_pull_secret, CAST(:spec AS jsonb), 'QUEUED', :status) RETURNING id)"
+    f"WITH made AS (INSERT INTO jobs ({_COLUMNS})"  # noqa: S608
+    " VALUES (:id, :account, :batch_job, :pool_row, :created_by, :display_name, :shared, :num_ranks, :image_ref,"
+    " :image_pull_secret, CAST(:spec AS jsonb), 'QUEUED', :status) RETURNING id)"
     " INSERT INTO job_events (job_id, attempt, rank, state, message)"
     " SELECT id, 1, NULL, 'QUEUED', CAST(:status AS text) FROM made RETURNING at"
 )
+# All that a plain submission is, in one statement: what was asked for is checked, stored and counted on the
+# server, and the reply waits for one round trip and one commit.
+_INSERT_PLAIN = text(
+    f"WITH pool AS ({USABLE_OWN_POOL}), room AS ({FAR_FROM_LIMIT}),"  # noqa: S608
+    f" made AS (INSERT INTO jobs ({_COLUMNS})"
+    " SELECT :id, :account, :batch_job, pool.id, :created_by, :display_name, :shared, :num_ranks, :image_ref,"
+    " :image_pull_secret, CAST(:spec AS jsonb), 'QUEUED', :status FROM pool, room WHERE room.ok"
+    f" RETURNING id, pool_id), ranked AS ({RANKS_OF_MADE})"
+    " INSERT INTO job_events (job_id, attempt, rank, state, message)"
+    " SELECT id, 1, NULL, 'QUEUED', CAST(:status AS text) FROM made RETURNING at, (SELECT pool_id FROM made)"
+)
 
 
-def insert_job(
-    connection: Connection,
-    *,
-    job_id: str,
-    batch_job_id: str,
-    account_id: str,
-    pool_row: int,
-    created_by: str,
-    display_name: str,
-    shared: bool,
-    spec: JobSpec,
-) -> datetime:
-    """Write a new job's row, QUEUED, with its first event; when. Its ranks are `rank_moves.insert_ranks`."""
-    made_at: datetime = connection.execute(
-        _INSERT,
-        {
-            "id": job_id,
-            "account": account_id,
-            "batch_job": batch_job_id,
-            "pool": pool_row,
-            "created_by": created_by,
-            "display_name": display_name,
-            "shared": shared,
-            "num_ranks": spec.num_ranks,
-            "image_ref": spec.image_ref,
-            "image_pull_secret": spec.image_pull_secret,
-            "spec": orjson.dumps(spec_to_json(spec)).decode(),
+@dataclass(frozen=True)
+class NewJob:
+    """The row of a job that is to be made."""
+
+    id: str
+    batch_job_id: str
+    account: str
+    created_by: str
+    display_name: str
+    shared: bool
+    spec: JobSpec
+
+    def values(self) -> dict[str, Any]:
+        """Its columns, by the names in the statements."""
+        return {
+            "id": self.id,
+            "account": self.account,
+            "batch_job": self.batch_job_id,
+            "created_by": self.created_by,
+            "display_name": self.display_name,
+            "shared": self.shared,
+            "num_ranks": self.spec.num_ranks,
+            "image_ref": self.spec.image_ref,
+            "image_pull_secret": self.spec.image_pull_secret,
+            "spec": orjson.dumps(spec_to_json(self.spec)).decode(),
             "status": QUEUED_STATUS,
-        },
-    ).scalar_one()
+        }
+
+
+def insert_job(connection: Connection, job: NewJob, pool_row: int) -> datetime:
+    """Write a new job's row, QUEUED, with its first event; when. Its ranks are `rank_moves.insert_ranks`."""
+    made_at: datetime = connection.execute(_INSERT, {**job.values(), "pool_row": pool_row}).scalar_one()
     return made_at
+
+
+def insert_plain_job(
+    connection: Connection, job: NewJob, caller: Caller, pool: str, limits: Limits
+) -> tuple[datetime, int] | None:
+    """Write a job that names no secret, with its ranks and its first event: when, and its pool's row.
+
+    None, and nothing is written, where it is not that plain: the pool is not one of the caller's account that
+    he may use, or a quota is near.
+    """
+    given = {"pool": pool, **usable_own_pool(caller), **far_from_limit(limits)}
+    row = connection.execute(_INSERT_PLAIN, {**job.values(), **given}).first()
+    return None if row is None else (row[0], row[1])
 
 
 #: Text, because it runs several times for every job: building it each time costs more than running it.

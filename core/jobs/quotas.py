@@ -44,6 +44,25 @@ _COUNT_SHARED = text(
 )
 
 
+#: For a statement that stores a job by itself: a table of one row, `ok` where the limit is far.
+FAR_FROM_LIMIT = (
+    "SELECT coalesce(sum(c.live_jobs), 0) + :margin < coalesce(a.max_live_jobs, :max_jobs)"
+    " AND coalesce(sum(c.live_ranks), 0) + :margin * :num_ranks < coalesce(a.max_live_ranks, :max_ranks) AS ok"
+    " FROM (SELECT pg_advisory_xact_lock_shared(:lock, hashtext(:account))) AS locked, accounts a"
+    " LEFT JOIN job_counts c ON c.account_id = a.id WHERE a.id = :account GROUP BY a.id"
+)
+
+
+def far_from_limit(limits: Limits) -> dict[str, int]:
+    """The values of `FAR_FROM_LIMIT` beside `account` and `num_ranks`."""
+    return {
+        "lock": _LOCK_CLASS,
+        "margin": _MARGIN,
+        "max_jobs": limits.max_live_jobs,
+        "max_ranks": limits.max_live_ranks,
+    }
+
+
 def check_quota(connection: Connection, account: str, num_ranks: int, limits: Limits, *, alone: bool) -> None:
     """Raises ResourceExhausted where one more job of so many ranks is too much; QuotaNear unless `alone`."""
     who = {"lock": _LOCK_CLASS, "account": account}

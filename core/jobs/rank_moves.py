@@ -16,6 +16,13 @@ _INSERT = text(
 )
 
 
+#: For the statement that stores a job by itself, after its CTE `made`.
+RANKS_OF_MADE = (
+    "INSERT INTO ranks (job_id, attempt, rank, state)"
+    " SELECT made.id, 1, g, 'WAITING' FROM made, generate_series(0, :num_ranks - 1) AS g"
+)
+
+
 def insert_ranks(connection: Connection, job_id: str, attempt: int, num_ranks: int) -> None:
     """Write an attempt's ranks, WAITING; one statement whatever their number."""
     connection.execute(_INSERT, {"job": job_id, "attempt": attempt, "last": num_ranks - 1})

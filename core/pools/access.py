@@ -46,6 +46,20 @@ _OFFERED = (
 )
 
 
+#: For a statement that stores a job by itself: the id of the account's own pool, if the caller may use it.
+USABLE_OWN_POOL = (
+    "SELECT p.id FROM node_pools p WHERE p.account_id = :account AND p.pool_id = :pool AND p.deleted_at IS NULL"
+    " AND (:is_admin OR NOT EXISTS (SELECT FROM node_pool_bindings b WHERE b.pool_id = p.id)"
+    " OR EXISTS (SELECT FROM node_pool_bindings b WHERE b.pool_id = p.id AND b.principal = ANY(:principals)))"
+    " FOR KEY SHARE OF p"
+)
+
+
+def usable_own_pool(caller: Caller) -> dict[str, Any]:
+    """The values of `USABLE_OWN_POOL` beside `account` and `pool`."""
+    return {"is_admin": caller.is_admin, "principals": _principals_of(caller)}
+
+
 def find_pool(connection: Connection, caller: Caller, pool: str) -> tuple[int, str | None] | None:
     """The row id and the default image of the pool that the caller means, or None. Locks it against deletion.
 

@@ -137,7 +137,9 @@ def _upgrade_jobs() -> None:
     op.create_unique_constraint(op.f("uq_jobs_account_id_batch_job_id"), "jobs", ["account_id", "batch_job_id"])
     op.add_column("jobs", sa.Column("image_pull_secret", sa.Text(), server_default="", nullable=False))
 
-    op.create_index("ix_job_events_of_job", "job_events", ["job_id", "id"], postgresql_where=sa.text("rank IS NULL"))
+    op.create_index(
+        "ix_job_events_of_job", "job_events", ["job_id", "id"], postgresql_where=sa.text("rank IS NULL")
+    )
 
     op.create_table(
         "idempotency_keys",

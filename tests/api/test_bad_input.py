@@ -168,7 +168,6 @@ def test_create_with_an_unserved_field_answers_501_naming_it_and_stores_nothing(
     assert count_jobs() == before
 
 
-
 def test_create_with_an_unknown_field_suggests_the_nearest(admin: httpx.Client) -> None:
     body = {**VALID, "pythonExecutor": {**PYTHON, "tragetType": "MODULE"}}
     message = admin.post("/batchJobs", json=body).json()["message"]

@@ -38,9 +38,9 @@ _SEQUENCES_AT_A_TIME = 50
 
 
 def linked(document: Json, collection: str) -> Json:
-    """A collection's part of the document, with links from its creation to all that can be asked of what was made.
+    """A collection's part of the document, its creation linked to all that can be asked of what was made.
 
-    The id is the last part of the answer's `name`, which plain OpenAPI expressions cannot cut out. Without streams,
+    The id is the last part of the answer's `name`, which plain expressions cannot cut out. Without streams,
     and without dry runs, which make nothing.
     """
     found = copy.deepcopy(document)

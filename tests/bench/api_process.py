@@ -22,11 +22,12 @@ class ApiProcess:
 
     account = "bench"
 
-    def __init__(self, servers: Servers, folder: Path) -> None:
+    def __init__(self, servers: Servers, folder: Path, *, processes: int = 1) -> None:
         self.database_url = servers.new_database()
         self.port = free_port()
         self._broker_url = servers.new_broker()
         self._log = folder / "api.log"
+        self._processes = processes
         database = Database(self.database_url)
         key = ensure_first_account(
             database, account=self.account, user_email="bench@bench.test", key_file_has_key=False
@@ -42,6 +43,7 @@ class ApiProcess:
             "LONGSHORE_DATABASE_URL": self.database_url,
             "LONGSHORE_BROKER_URL": self._broker_url,
             "LONGSHORE_API_PORT": str(self.port),
+            "LONGSHORE_API_PROCESSES": str(self._processes),
             "LONGSHORE_RATE_LIMIT_PER_SECOND": "0",
             "LONGSHORE_MAX_LIVE_JOBS": "100000000",
             "LONGSHORE_MAX_LIVE_RANKS": "100000000",

@@ -1,10 +1,10 @@
 """Creations per second, each on disk before it is answered, against bare inserts of the same rows, in one run.
 
-    python -m tests.bench.creates [--count 4000] [--connections 16] [--rounds 3]
+    python -m tests.bench.creates [--count 4000] [--connections 16] [--rounds 3] [--processes N]
 
-Its own Postgres (as `deploy/up` starts it: every commit reaches the disk), one api process, and clients in a
-process of their own. The bare inserts are psycopg's, prepared, over as many connections, in the same tables of
-the same database. Rounds take turns; the ratio is that of the medians.
+Its own Postgres (as `deploy/up` starts it: every commit reaches the disk), an api process for each core unless
+it is said otherwise, and clients in a process of their own. The bare inserts are psycopg's, prepared, over as
+many connections, in the same tables of the same database. Rounds take turns; the ratio is that of the medians.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -75,10 +76,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     servers = Servers()
     try:
-        with tempfile.TemporaryDirectory() as folder, ApiProcess(servers, Path(folder)) as api:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ApiProcess(servers, Path(folder), processes=options.processes) as api,
+        ):
             call = Call("POST", f"/v1/accounts/{api.account}/batchJobs", api.key, json.dumps(BODY).encode())
             rate(api.port, call, count=options.connections * 4, connections=options.connections)
             ours, bare = [], []

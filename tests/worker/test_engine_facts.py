@@ -1,0 +1,36 @@
+"""What is read out of an engine's description of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from worker.docker_engine.facts import engine_facts
+
+INFO: dict[str, Any] = {"ID": "abc", "Name": "host-1", "ServerVersion": "28.3.1", "NCPU": 16, "MemTotal": 64 << 30}
+
+
+def _devices(*names: str) -> list[dict[str, str]]:
+    return [{"Source": "cdi", "ID": name} for name in names]
+
+
+@pytest.mark.parametrize(
+    ("devices", "gpus"),
+    [
+        ({}, 0),
+        ({"DiscoveredDevices": None}, 0),
+        ({"DiscoveredDevices": _devices("nvidia.com/gpu=0", "nvidia.com/gpu=1", "nvidia.com/gpu=all")}, 2),
+        ({"DiscoveredDevices": _devices("nvidia.com/gpu=0", "nvidia.com/gpu=GPU-6f2c", "vendor.com/net=0")}, 1),
+    ],
+)
+def test_gpus_of_an_engine_are_counted_once_each(devices: dict[str, Any], gpus: int) -> None:
+    facts = engine_facts({**INFO, **devices}, None)
+    assert facts.gpu_count == gpus
+    assert (facts.version, facts.cpu_count, facts.memory_bytes) == ("28.3.1", 16, 64 << 30)
+    assert facts.free_disk_bytes is None
+
+
+def test_clones_of_one_machine_are_different_engines() -> None:
+    other = engine_facts({**INFO, "Name": "host-2"}, 1)
+    assert other.engine_id != engine_facts(INFO, 1).engine_id
