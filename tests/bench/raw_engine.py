@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -22,6 +23,7 @@ from core.spec import JobSpec, ShellExecutor
 from tests.lab.platform import free_octet
 from worker.containers import container_of, network_of
 from worker.docker_engine.payload import container_payload, network_payload
+from worker.engine import ContainerSpec
 
 
 class RawEngine:
@@ -67,6 +69,32 @@ class RawEngine:
         self._api.remove_container(container, v=True)
         return engine_seconds(started) - asked
 
+    def gang_start(self, command: str, ranks: int, threads: int) -> float:
+        """Seconds from making a gang's network to its last container's start; all are created before one starts."""
+        subnet = next(self._settings.solo_network.subnets(new_prefix=27))
+        work = replace(
+            self._work("g" + secrets.token_hex(7)),
+            spec=JobSpec(self._image, num_ranks=ranks, executor=ShellExecutor(command)),
+            ranks=tuple(range(ranks)),
+            node_of_rank=(1,) * ranks,
+            subnet=subnet,
+        )
+        network = network_of(work, self._settings)
+        asked = time.time()
+        self._api._raise_for_status(
+            self._api._post_json(self._api._url("/networks/create"), data=network_payload(network))
+        )
+        with ThreadPoolExecutor(threads) as pool:
+            specs = [container_of(work, rank, self._image, network, self._settings) for rank in range(ranks)]
+            containers = list(pool.map(self._create_one, specs))
+            list(pool.map(self._api.start, containers))
+            started = max(
+                engine_seconds(self._api.inspect_container(each)["State"]["StartedAt"]) for each in containers
+            )
+            list(pool.map(lambda each: self._api.remove_container(each, v=True, force=True), containers))
+        self._api.remove_network(network.name)
+        return started - asked
+
     def _run(self) -> None:
         container = self._create()
         self._api.start(container)
@@ -75,7 +103,11 @@ class RawEngine:
 
     def _create(self) -> str:
         work = self._work("b" + secrets.token_hex(7))
-        spec = container_of(work, 0, self._image, network_of(work, self._settings), self._settings)
+        return self._create_one(
+            container_of(work, 0, self._image, network_of(work, self._settings), self._settings)
+        )
+
+    def _create_one(self, spec: ContainerSpec) -> str:
         name = spec.key.container_name
         return str(self._api.create_container_from_config(container_payload(spec), name)["Id"])
 
