@@ -70,7 +70,7 @@ class RawEngine:
         return engine_seconds(started) - asked
 
     def gang_start(self, command: str, ranks: int, threads: int) -> float:
-        """Seconds from making a gang's network to its last container's start; all are created before one starts."""
+        """Seconds from making a gang's network to its last container's start; all are created first."""
         subnet = next(self._settings.solo_network.subnets(new_prefix=27))
         work = replace(
             self._work("g" + secrets.token_hex(7)),
