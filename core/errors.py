@@ -81,6 +81,18 @@ class EngineError(LongshoreError):
     reason = "ENGINE_ERROR"
 
 
+class EngineRefused(EngineError):
+    """What was asked of the engine is wrong in itself: more CPUs than it has, say."""
+
+    reason = "ENGINE_REFUSED"
+
+
+class DiskFull(EngineError):
+    """The node has no room, or no inodes, for an image or a container."""
+
+    reason = "DISK_FULL"
+
+
 class ImageNotFound(EngineError):
     reason = "IMAGE_NOT_FOUND"
 

@@ -11,11 +11,13 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Text,
@@ -23,7 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.states import JobState, RankState
@@ -214,6 +216,18 @@ class Node(Row):
     gpu_count: Mapped[int] = mapped_column(server_default="0")
     memory_bytes: Mapped[int] = mapped_column(BigInteger)
     free_disk_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    free_inodes: Mapped[int | None] = mapped_column(BigInteger)
+    address: Mapped[str] = mapped_column(
+        server_default="", doc="by which the pool's other hosts reach it; empty = as its endpoint says"
+    )
+    swarm_role: Mapped[str] = mapped_column(server_default="", doc="manager, worker, or empty: in no swarm")
+    withheld: Mapped[str] = mapped_column(
+        server_default="",
+        doc="why nothing new is placed on it although its engine answers; empty = it takes ranks",
+    )
+    labels: Mapped[dict[str, Any]] = mapped_column(
+        server_default=text("'{}'::jsonb"), doc="what it is, for jobs that name what they need; text to text"
+    )
     drain_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     state: Mapped[str] = mapped_column(server_default="READY", doc="READY, DRAINING or DOWN")
     state_detail: Mapped[str] = mapped_column(server_default="")
@@ -235,18 +249,37 @@ class Job(Row):
         CheckConstraint(f"state IN ({_names(JobState)})", name="state"),
         UniqueConstraint("account_id", "batch_job_id"),
         Index("ix_jobs_account_id_created_at", "account_id", text("created_at DESC"), text("id DESC")),
+        # The head of each account's queue, without reading the rest of it.
         Index(
             "ix_jobs_queue",
             "pool_id",
+            "account_id",
+            text("priority DESC"),
             "created_at",
             "id",
             postgresql_where=text("state = 'QUEUED'"),
+        ),
+        # What each account holds in a pool.
+        Index(
+            "ix_jobs_holding",
+            "pool_id",
+            "account_id",
+            postgresql_include=["num_ranks"],
+            postgresql_where=text("state IN ('PENDING', 'RUNNING', 'CANCELLING', 'DELETING')"),
+        ),
+        # The last runs in a pool: how long jobs take.
+        Index(
+            "ix_jobs_completed",
+            "pool_id",
+            text("ended_at DESC"),
+            postgresql_where=text("state = 'COMPLETED'"),
         ),
         Index(
             "ix_jobs_unfinished",
             "state",
             postgresql_where=text("state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')"),
         ),
+        Index("ix_jobs_deadline_at", "deadline_at", postgresql_where=text("deadline_at IS NOT NULL")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, doc="random, unique over all accounts; never on the wire")
@@ -271,6 +304,34 @@ class Job(Row):
     ended_at: Mapped[datetime | None]
     stop_requested_at: Mapped[datetime | None] = mapped_column(doc="since when its ranks are being stopped")
     delete_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    deadline_at: Mapped[datetime | None] = mapped_column(
+        doc="when the clock of its state runs out: timeouts.queue, .pull, .run, or ttlAfterFinished"
+    )
+    not_before_at: Mapped[datetime | None] = mapped_column(doc="while QUEUED: it is not placed before this")
+    uncharged_attempts: Mapped[int] = mapped_column(
+        server_default="0", doc="how many of its earlier attempts the platform failed before they ran"
+    )
+    # What placement needs of the specification, which may be large. Postgres keeps these in step with it.
+    priority: Mapped[int] = mapped_column(Computed("coalesce((spec ->> 'priority')::integer, 0)", persisted=True))
+    cpu_milli: Mapped[int | None] = mapped_column(
+        Computed("(spec ->> 'cpu_milli')::integer", persisted=True), doc="of one rank, as asked for"
+    )
+    memory_bytes: Mapped[int | None] = mapped_column(
+        BigInteger, Computed("(spec ->> 'memory_bytes')::bigint", persisted=True), doc="of one rank, as asked for"
+    )
+    node_labels: Mapped[dict[str, Any]] = mapped_column(
+        Computed("coalesce(spec -> 'node_labels', '{}'::jsonb)", persisted=True)
+    )
+    run_timeout_seconds: Mapped[float | None] = mapped_column(
+        Float, Computed("(spec ->> 'run_timeout_seconds')::double precision", persisted=True)
+    )
+    avoided_nodes: Mapped[list[int]] = mapped_column(
+        ARRAY(BigInteger), server_default=text("'{}'::bigint[]"), doc="nodes.id; they failed it before it ran"
+    )
+    queue_position: Mapped[int | None] = mapped_column(
+        Integer, doc="while QUEUED: exact to ten, then rounded; null = not known, or it waits for no turn"
+    )
+    estimated_start_at: Mapped[datetime | None] = mapped_column(doc="while QUEUED: rounded; null = not known")
 
 
 class JobCount(Row):
@@ -311,6 +372,13 @@ class Rank(Row):
             "node_id",
             postgresql_where=text("node_id IS NOT NULL AND released_at IS NULL"),
         ),
+        Index(
+            "uq_ranks_node_id_gpu",
+            "node_id",
+            "gpu",
+            unique=True,
+            postgresql_where=text("gpu IS NOT NULL AND released_at IS NULL"),
+        ),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -319,16 +387,25 @@ class Rank(Row):
     state: Mapped[str]
     node_id: Mapped[int | None] = mapped_column(ForeignKey("nodes.id"))
     container_id: Mapped[str | None]
+    cpu_milli: Mapped[int | None] = mapped_column(doc="that it holds of its node; null = one slot's share")
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger, doc="likewise")
+    gpu: Mapped[int | None] = mapped_column(doc="which GPU of its node it has, from 0; null = none")
     lease_until: Mapped[datetime | None] = mapped_column(doc="of the launch or start step that holds it")
     placed_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    termination_at: Mapped[datetime | None] = mapped_column(doc="when the platform set about sending it SIGTERM")
     signalled_at: Mapped[datetime | None] = mapped_column(doc="when the platform sent it SIGTERM")
+    killed_at: Mapped[datetime | None] = mapped_column(doc="when the platform set about sending it SIGKILL")
+    recorded_at: Mapped[datetime | None] = mapped_column(
+        doc="when its end was written down; in one job by one clock, and in order"
+    )
     released_at: Mapped[datetime | None] = mapped_column(doc="when its container was gone and its slot free")
     exit_code: Mapped[int | None]
     oom_killed: Mapped[bool] = mapped_column(server_default=text("false"))
     reason: Mapped[str] = mapped_column(server_default="")
     message: Mapped[str] = mapped_column(server_default="", doc="the last line it printed, or the fault")
+    last_lines: Mapped[str] = mapped_column(server_default="", doc="of a rank that failed: what it printed last")
     log_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
@@ -363,6 +440,15 @@ class GangNetwork(Row):
     attempt: Mapped[int] = mapped_column(primary_key=True)
     pool_id: Mapped[int] = mapped_column(ForeignKey("node_pools.id"))
     subnet: Mapped[str] = mapped_column(unique=True, doc="CIDR")
+    driver: Mapped[str] = mapped_column(server_default="bridge", doc="bridge, overlay or host")
+    nodes: Mapped[list[int]] = mapped_column(
+        ARRAY(BigInteger),
+        server_default=text("'{}'::bigint[]"),
+        doc="nodes.id whose engines may have it; written before it is made there, taken out when it is gone",
+    )
+    is_ready: Mapped[bool] = mapped_column(
+        server_default=text("false"), doc="of an overlay: a manager of the swarm has it"
+    )
 
 
 class ImagePull(Row):

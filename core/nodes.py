@@ -8,6 +8,7 @@ Nodes as a resource of the API, and pools, are in `core.pools`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text, update
@@ -45,6 +46,18 @@ class EngineFacts:
     memory_bytes: int
     #: None where it cannot be known from here
     free_disk_bytes: int | None
+    #: likewise, and of a file system that counts none
+    free_inodes: int | None = None
+    #: manager, worker, or empty: in no swarm
+    swarm_role: str = ""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Below this nothing new is placed on a node: free bytes and inodes of its engine's disk. 0 = no limit."""
+
+    disk_bytes: int = 0
+    inodes: int = 0
 
 
 def ensure_pool(
@@ -167,6 +180,31 @@ def take_lease(database: Database, node_id: int, owner: str, seconds: float) -> 
         return result.rowcount == 1
 
 
+def renew_leases(
+    database: Database, node_ids: Sequence[int], owner: str, seconds: float
+) -> tuple[set[int], set[int]]:
+    """Renew an owner's holds together: those renewed, and those that are another's, nobody's, or deleted.
+
+    A node whose row somebody else has locked is in neither: the others do not wait for it.
+    """
+    with database.transaction() as connection:
+        asked = {"nodes": list(node_ids), "owner": owner, "seconds": seconds}
+        renewed = set(connection.execute(_RENEW, asked).scalars())
+        lost = set(connection.execute(_NOT_HELD, asked).scalars()) if len(renewed) < len(node_ids) else set()
+        return renewed, lost - renewed
+
+
+_RENEW = text(
+    "UPDATE nodes SET lease_until = now() + make_interval(secs => :seconds) WHERE id IN (SELECT id FROM nodes"
+    " WHERE id = ANY(:nodes) AND lease_owner = :owner AND deleted_at IS NULL"
+    " ORDER BY id FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
+)
+_NOT_HELD = text(
+    "SELECT wanted.id FROM unnest(CAST(:nodes AS bigint[])) AS wanted(id) WHERE NOT EXISTS (SELECT 1 FROM nodes n"
+    " WHERE n.id = wanted.id AND n.lease_owner = :owner AND n.deleted_at IS NULL)"
+)
+
+
 def drop_lease(database: Database, node_id: int, owner: str) -> None:
     """Give the hold up, so that the next supervisor need not wait for it to run out."""
     with database.transaction() as connection:
@@ -177,18 +215,30 @@ def drop_lease(database: Database, node_id: int, owner: str) -> None:
         )
 
 
+#: What an engine says is asked for again and again: no commit of it need wait for the disk.
+_UNHURRIED = text("SET LOCAL synchronous_commit = off")
+
+
 def record_answer(database: Database, node_id: int, engine_version: str) -> bool:
     """Note that the engine answered; a node that was DOWN is there again. Whether there may be new room."""
     with database.transaction() as connection:
+        connection.execute(_UNHURRIED)
         connection.execute(
             update(Node).where(Node.id == node_id).values(seen_at=func.now(), engine_version=engine_version)
         )
         return _move_up(connection, node_id)
 
 
-def record_facts(database: Database, node_id: int, facts: EngineFacts) -> bool:
+def record_facts(database: Database, node_id: int, facts: EngineFacts, floor: Floor | None = None) -> bool:
     """Note what the engine said of its host, which is an answer as well. Whether there may be new room."""
     with database.transaction() as connection:
+        connection.execute(_UNHURRIED)
+        before = connection.execute(
+            select(Node.withheld, NodePool.network)
+            .join(NodePool, NodePool.id == Node.pool_id)
+            .where(Node.id == node_id)
+        ).one()
+        withheld = why_withheld(facts, before.network, floor or Floor())
         connection.execute(
             update(Node)
             .where(Node.id == node_id)
@@ -199,10 +249,29 @@ def record_facts(database: Database, node_id: int, facts: EngineFacts) -> bool:
                 gpu_count=facts.gpu_count,
                 memory_bytes=facts.memory_bytes,
                 free_disk_bytes=facts.free_disk_bytes,
+                free_inodes=facts.free_inodes,
+                swarm_role=facts.swarm_role,
+                withheld=withheld,
             )
         )
         fitted = fit_slots(connection, Node.id == node_id)
-        return _move_up(connection, node_id) or fitted
+        freed = bool(before.withheld) and not withheld
+        return _move_up(connection, node_id) or fitted or freed
+
+
+def why_withheld(facts: EngineFacts, pool_network: str, floor: Floor) -> str:
+    """Why nothing new is to be placed on an engine that answers; empty where it takes ranks. Pure."""
+    if facts.free_disk_bytes is not None and facts.free_disk_bytes < floor.disk_bytes:
+        return f"its disk is below {_mib(floor.disk_bytes)}: {_mib(facts.free_disk_bytes)} are free"
+    if facts.free_inodes is not None and facts.free_inodes < floor.inodes:
+        return f"its disk is below {floor.inodes} inodes: {facts.free_inodes} are free"
+    if pool_network == "overlay" and not facts.swarm_role:
+        return "its engine is in no swarm, which the pool's network, overlay, needs"
+    return ""
+
+
+def _mib(size: int) -> str:
+    return f"{size >> 20} MiB"
 
 
 def record_silence(database: Database, node_id: int, detail: str) -> None:

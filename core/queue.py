@@ -20,6 +20,7 @@ SCHEDULE = "longshore.schedule"
 LAUNCH = "longshore.launch"
 START = "longshore.start"
 STOP = "longshore.stop"
+NETWORK = "longshore.network"
 SWEEP = "longshore.sweep"
 
 CONTROL_QUEUE = "control"
@@ -106,6 +107,10 @@ class Bell:
     def launch(self, worker_group: str, job_id: str, attempt: int, node_id: int) -> None:
         """Ask a node's workers to create an attempt's containers there."""
         self._put(LAUNCH, [job_id, attempt, node_id], group_queue(worker_group))
+
+    def network(self, worker_group: str, job_id: str, attempt: int, node_id: int) -> None:
+        """Ask the workers of a swarm's manager to make an attempt's network there."""
+        self._put(NETWORK, [job_id, attempt, node_id], group_queue(worker_group))
 
     def start(self, worker_group: str, job_id: str, attempt: int, node_id: int) -> None:
         """Ask a node's workers to start what has been created there."""

@@ -57,6 +57,24 @@ class Settings(BaseSettings):
     starts_per_node: int = Field(
         default=4, description="creates and starts of one gang at the same time; engines get slower past it"
     )
+    docker_certs: Path | None = Field(
+        default=None,
+        description="ca.pem, cert.pem, key.pem for engines at tcp://; those of one host in a folder of its name",
+    )
+    plain_engines: str = Field(
+        default="", description="host:port, with commas, of engines that are spoken to without TLS: closed labs"
+    )
+    facts_seconds: float = Field(
+        default=30.0, ge=1, description="period of asking an engine for its disk, CPUs and swarm"
+    )
+    min_free_disk_bytes: int = Field(
+        default=2 << 30, ge=0, description="no new rank on a node whose engine has less disk free; 0 = no limit"
+    )
+    min_free_inodes: int = Field(default=20_000, ge=0, description="likewise, inodes of that disk")
+    disk_probe_image: str = Field(
+        default="longshore/python:3",
+        description="an image with `df`; nodes at tcp:// that have it show their free disk; empty = none is asked",
+    )
     registry_config: Path | None = Field(
         default=None, description="a docker config.json with the credentials for private registries"
     )
@@ -79,6 +97,9 @@ class Settings(BaseSettings):
     step_lease_seconds: float = Field(
         default=60.0, description="a launch or start step that has not reported for so long is taken over"
     )
+    lost_after_seconds: float = Field(
+        default=300.0, ge=0, description="a node's ranks are lost when it has not answered for so long"
+    )
     sweep_seconds: float = Field(default=3.0, description="period of the search for what was not rung for")
     listing_seconds: float = Field(default=10.0, description="period of the listing of a node's containers")
     orphan_grace_seconds: float = Field(
@@ -89,6 +110,11 @@ class Settings(BaseSettings):
     pull_stall_seconds: float = Field(default=120.0, description="a pull without progress for so long fails")
     log_flush_seconds: float = Field(default=0.25, description="captured output is stored at least so often")
     notebook_max_bytes: int = 64 << 20
+
+    @property
+    def plain_engine_set(self) -> frozenset[str]:
+        """`plain_engines`, one by one."""
+        return frozenset(name.strip() for name in self.plain_engines.split(",") if name.strip())
 
 
 @lru_cache(maxsize=1)

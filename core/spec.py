@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from core.policies import RankFailurePolicy, RetryPolicy, retry_policy_from_json
+
 #: What every rank finds (API.md, "What a rank finds"); a user's envVars may not set these.
 RESERVED_ENV_NAMES = frozenset(
     {
@@ -76,6 +78,26 @@ class JobSpec:
     image_pull_secret: str = ""
     #: None = not asked for; `DEFAULT_STOP_GRACE_SECONDS` then applies
     stop_grace_seconds: float | None = None
+    #: the higher goes first
+    priority: int = 0
+    #: what each rank has to itself, in thousandths of a CPU and in bytes; None = one slot's share of its node
+    cpu_milli: int | None = None
+    memory_bytes: int | None = None
+    #: labels, with their values, that each of its nodes must have
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    #: of /dev/shm of each rank; None = the pool's
+    shm_bytes: int | None = None
+    #: the platform ends what runs longer; None = never
+    run_timeout_seconds: float | None = None
+    #: the longest that an attempt may be QUEUED, and PENDING; None = for ever
+    queue_timeout_seconds: float | None = None
+    pull_timeout_seconds: float | None = None
+    rank_failure_policy: RankFailurePolicy = RankFailurePolicy.FAIL_ALL
+    retry_policy: RetryPolicy | None = None
+    #: absolute; "" = the image's own
+    working_directory: str = ""
+    #: deleted so long after its end; None = kept
+    ttl_seconds: float | None = None
 
     @property
     def effective_stop_grace_seconds(self) -> float:
@@ -109,4 +131,6 @@ def spec_from_json(stored: Mapping[str, Any]) -> JobSpec:
         if "args" in executor:
             executor["args"] = tuple(executor["args"])
         executor = cls(**executor)
-    return JobSpec(executor=executor, **fields)
+    policy = RankFailurePolicy(fields.pop("rank_failure_policy", RankFailurePolicy.FAIL_ALL))
+    retry = retry_policy_from_json(fields.pop("retry_policy", None))
+    return JobSpec(executor=executor, rank_failure_policy=policy, retry_policy=retry, **fields)

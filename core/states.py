@@ -46,7 +46,10 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
     JobState.PENDING: frozenset(
         {JobState.RUNNING, JobState.QUEUED, JobState.CANCELLING, JobState.FAILED, JobState.DELETING}
     ),
-    JobState.RUNNING: frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLING, JobState.DELETING}),
+    # Back to QUEUED: another attempt.
+    JobState.RUNNING: frozenset(
+        {JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.CANCELLING, JobState.DELETING}
+    ),
     JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.DELETING}),
     JobState.COMPLETED: frozenset({JobState.DELETING}),
     JobState.FAILED: frozenset({JobState.DELETING}),

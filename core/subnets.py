@@ -39,3 +39,16 @@ def first_free_block(within: IPv4Network, *, hosts: int, taken: Iterable[IPv4Net
 def rank_address(block: IPv4Network, rank: int) -> IPv4Address:
     """The address of a rank in its gang's block; the first usable one is the gateway's."""
     return block.network_address + 2 + rank
+
+
+def addresses_wanted(ranks: int, *, shared: bool) -> int:
+    """How many addresses a gang's block is to have room for.
+
+    A network over hosts takes addresses for itself, one on each: the upper half of its block is theirs.
+    """
+    return 2 * (ranks + _RESERVED) if shared else ranks
+
+
+def engines_half(block: IPv4Network) -> IPv4Network:
+    """The half of a block over hosts from which engines take addresses of their own; no rank's is in it."""
+    return list(block.subnets(prefixlen_diff=1))[1]

@@ -30,6 +30,10 @@ class EnginePlace:
     exec_root: Path | None = None
     pid_file: Path = Path("/var/run/docker.pid")
     bridge: str | None = None
+    #: more words for its command line
+    options: tuple[str, ...] = ()
+    #: a crash or a restart of the engine leaves containers running; no engine of a swarm can do that
+    live_restore: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def _start(home: Home, place: EnginePlace, refusal: str) -> str:
     elif os.geteuid() != 0:
         raise SetupError(f"no engine answers at {place.socket}; start it with `sudo systemctl start docker`")
     prefix = f"was installed ({' '.join(installed)}) and " if installed else "was "
-    if Path("/proc/1/comm").read_text().strip() == "systemd" and place == EnginePlace():
+    if Path("/proc/1/comm").read_text().strip() == "systemd" and place.data_root is None:
         said = run(["systemctl", "start", "docker"])
         if said.returncode != 0:
             raise SetupError("systemd did not start the engine; see `journalctl -u docker`")
@@ -121,8 +125,9 @@ def _start(home: Home, place: EnginePlace, refusal: str) -> str:
 
 def _start_detached(home: Home, place: EnginePlace) -> None:
     log = home.log("dockerd")
-    # With live-restore a crash or a restart of the engine leaves containers running.
-    command = ["dockerd", "--live-restore", "-H", f"unix://{place.socket}", "--pidfile", str(place.pid_file)]
+    command = ["dockerd", "-H", f"unix://{place.socket}", "--pidfile", str(place.pid_file), *place.options]
+    if place.live_restore:
+        command.append("--live-restore")
     for option, value in (
         ("--data-root", place.data_root), ("--exec-root", place.exec_root), ("--bridge", place.bridge)
     ):  # fmt: skip

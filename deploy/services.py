@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import httpx
 
@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "worker": ("worker", "run"),
     "beat": ("worker", "beat"),
 }
+#: Those of a machine whose engine they serve, beside a platform elsewhere.
+BESIDE = ("supervisor", "worker")
 _ROOMS = ("api", "core", "migrations", "worker")
 _READY_SECONDS = 40.0
 _DEFAULT_PORT = 8080
@@ -93,8 +95,12 @@ def are_current(home: Home, environment: Mapping[str, str], url: str) -> bool:
 
 def start_services(home: Home, environment: Mapping[str, str]) -> str:
     """Start what does not run and restart what runs from other code or settings; which those were."""
+    return _start(home, environment, tuple(COMMANDS))
+
+
+def _start(home: Home, environment: Mapping[str, str], names: Sequence[str]) -> str:
     roster, mark = Roster(home), _mark(environment)
-    stale = _stale(home, mark)
+    stale = [name for name in _stale(home, mark) if name in names]
     for name in reversed(stale):
         stop_service(home, name)
     for name in stale:
@@ -105,8 +111,14 @@ def start_services(home: Home, environment: Mapping[str, str]) -> str:
             directory=CHECKOUT,
         )
         roster.record(name, process, mark)
-    kept = [name for name in COMMANDS if name not in stale]
+    kept = [name for name in names if name not in stale]
     return "; ".join(f"{verb} {', '.join(names)}" for verb, names in (("started", stale), ("kept", kept)) if names)
+
+
+def start_beside(home: Home, environment: Mapping[str, str]) -> str:
+    """Start a worker and a supervisor for this machine's own engine; restart those of other code or settings."""
+    of_checkout = {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+    return _start(home, {**environment, **of_checkout}, BESIDE)
 
 
 def stop_service(home: Home, name: str) -> bool:
@@ -118,10 +130,10 @@ def stop_service(home: Home, name: str) -> bool:
     return stopped
 
 
-def check_services(home: Home) -> None:
+def check_services(home: Home, names: Sequence[str] = tuple(COMMANDS)) -> None:
     """Raise SetupError with the end of its log when one of the processes is gone."""
     roster = Roster(home)
-    for name in COMMANDS:
+    for name in names:
         if roster.running(name) is None:
             log = home.log(name)
             raise SetupError(f"the {name} process has ended; its log {log} ends:\n{tail(log)}")
@@ -160,7 +172,7 @@ def _stale(home: Home, mark: str) -> list[str]:
 
 
 def _mark(environment: Mapping[str, str]) -> str:
-    return f"{_fingerprint(environment)}:{environment['LONGSHORE_API_PORT']}"
+    return f"{_fingerprint(environment)}:{environment.get('LONGSHORE_API_PORT', '')}"
 
 
 def _fingerprint(environment: Mapping[str, str]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+
 from core.errors import CommandNotStarted
+from core.jobs.gang_networks import HOST, OVERLAY
 from core.jobs.launching import LaunchWork
 from core.settings import Settings
 from core.subnets import rank_address
@@ -24,13 +27,25 @@ from worker.secret_variables import with_secret_variables
 
 
 def network_of(work: LaunchWork, settings: Settings) -> NetworkSpec:
-    """A gang's own bridge, or the one that all one-rank jobs share, where containers cannot see each other."""
+    """A gang's own network, or the bridge that all one-rank jobs share, where containers cannot see each other."""
     labels = {LABEL_INSTALLATION: settings.installation}
     if work.subnet is None:
         name = f"{settings.installation}-solo"
         return NetworkSpec(name, settings.solo_network, True, {**labels, LABEL_NETWORK: "solo"})
     labels |= {LABEL_NETWORK: "gang", LABEL_JOB: work.job_id, LABEL_ATTEMPT: str(work.attempt)}
-    return NetworkSpec(gang_network_name(work.job_id, work.attempt), work.subnet, False, labels)
+    name = HOST if work.driver == HOST else gang_network_name(work.job_id, work.attempt)
+    return NetworkSpec(name, work.subnet, False, labels, work.driver)
+
+
+def overlay_of(job_id: str, attempt: int, subnet: IPv4Network, settings: Settings) -> NetworkSpec:
+    """The network of a gang that is on several hosts of a swarm."""
+    labels = {
+        LABEL_INSTALLATION: settings.installation,
+        LABEL_NETWORK: "gang",
+        LABEL_JOB: job_id,
+        LABEL_ATTEMPT: str(attempt),
+    }
+    return NetworkSpec(gang_network_name(job_id, attempt), subnet, False, labels, OVERLAY)
 
 
 def container_of(
@@ -53,12 +68,7 @@ def container_of(
         if not whole:
             raise CommandNotStarted("No command specified: the image has neither an entrypoint nor a command")
         entrypoint, command = with_secret_variables(whole)
-    hosts: dict[str, str] = {}
-    address = None
-    if work.subnet is not None:
-        size = work.spec.num_ranks
-        hosts = {rank_name(peer): str(rank_address(work.subnet, peer)) for peer in range(size) if peer != rank}
-        address = rank_address(work.subnet, rank)
+    address = rank_address(work.subnet, rank) if work.subnet is not None and work.driver != HOST else None
     return ContainerSpec(
         key=RankKey(work.job_id, work.attempt, rank),
         image=image,
@@ -83,8 +93,19 @@ def container_of(
             LABEL_NETWORK: network.labels[LABEL_NETWORK],
         },
         limits=work.limits,
+        working_directory=work.spec.working_directory,
         network=network.name,
         hostname=rank_name(rank),
         address=address,
-        hosts=hosts,
+        hosts=_peers(work, rank),
     )
+
+
+def _peers(work: LaunchWork, rank: int) -> dict[str, str]:
+    """The addresses of a rank's peers by name. With host networking its own name is a peer's address as well."""
+    if work.subnet is None:
+        return {}
+    if work.driver == HOST:
+        return {rank_name(peer): address for peer, address in enumerate(work.address_of_rank)}
+    size = work.spec.num_ranks
+    return {rank_name(peer): str(rank_address(work.subnet, peer)) for peer in range(size) if peer != rank}

@@ -9,6 +9,7 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
+from core.jobs.gang_networks import BRIDGE
 from core.jobs.launching import RankLimits
 
 LABEL_INSTALLATION = "longshore.installation"
@@ -50,12 +51,16 @@ def gang_network_name(job_id: str, attempt: int) -> str:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A bridge. `isolated` cuts its containers off from each other."""
+    """A network. `isolated` cuts the containers of a bridge off from each other.
+
+    `driver` is bridge, overlay (of a swarm, made by a manager of it), or host: there is nothing to make then.
+    """
 
     name: str
     subnet: IPv4Network
     isolated: bool
     labels: Mapping[str, str]
+    driver: str = BRIDGE
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class ContainerSpec:
     hostname: str = ""
     address: IPv4Address | None = None
     hosts: Mapping[str, str] = field(default_factory=dict)
+    #: absolute, made where it is missing; "" = the image's own
+    working_directory: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,16 @@ from core.database import Database
 from core.errors import CommandNotStarted, ContainerGone, EngineError, NodeUnreachable, Superseded
 from core.images import PullFailure, WantedImage, request_pull
 from core.jobs import launching, stopping
+from core.jobs.gang_networks import BRIDGE, OVERLAY, overlay_home, record_overlay
 from core.jobs.launching import LaunchWork, StartWork
 from core.queue import Bell
 from core.sealing import sealing_keys
 from core.secret_use import SecretGone, open_variables
 from core.secrets import secret_name
 from core.settings import Settings
-from worker.containers import container_of, network_of
-from worker.engine import Engine, ImageFacts, RankKey
+from worker.containers import container_of, network_of, overlay_of
+from worker.engine import Engine, ImageFacts, NetworkSpec, RankKey
+from worker.host_addresses import with_numeric_addresses
 from worker.image_access import ImageAccess
 from worker.secret_variables import SHELL, secret_variables_archive
 
@@ -103,6 +105,15 @@ class Launcher:
             return None
         return replace(start, account=work.account, secret_env_vars=work.spec.secret_env_vars)
 
+    def make_network(self, job_id: str, attempt: int, node_id: int) -> None:
+        """Make an attempt's overlay on a manager of its swarm, for launches on nodes of other worker groups."""
+        home = overlay_home(self._database, job_id, attempt)
+        if home.is_ready or home.node_id != node_id:
+            return
+        self._engine_of(home.endpoint).ensure_network(overlay_of(job_id, attempt, home.subnet, self._settings))
+        for order in record_overlay(self._database, job_id, attempt):
+            self._bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
+
     def start(self, job_id: str, attempt: int, node_id: int, endpoint: str) -> None:
         """Start what has been created on the node, once the whole gang has been."""
         work = launching.claim_start(self._database, job_id, attempt, node_id, self._settings.step_lease_seconds)
@@ -119,8 +130,10 @@ class Launcher:
 
     def _create(self, engine: Engine, work: LaunchWork, image: ImageFacts) -> Mapping[int, str] | None:
         """Every container of this node, or None after a failure has been recorded and undone."""
+        work = with_numeric_addresses(work)
         network = network_of(work, self._settings)
-        engine.ensure_network(network)
+        if not self._ensure_network(engine, work, network):
+            return None
 
         def create(rank: int) -> str | EngineError:
             try:
@@ -147,6 +160,27 @@ class Launcher:
         self._fail(work, [other for other in work.ranks if other != rank], failures[rank])
         return None
 
+    def _ensure_network(self, engine: Engine, work: LaunchWork, network: NetworkSpec) -> bool:
+        """Whether there is the network that the ranks are to be on; where not, those who can make it are rung for.
+
+        Then the ranks are handed back first: it may be made, and who waits be looked for, at any moment after.
+        """
+        if network.driver == BRIDGE:
+            engine.ensure_network(network)
+        if network.driver != OVERLAY or work.network_is_ready:
+            return True
+        home = overlay_home(self._database, work.job_id, work.attempt)
+        if home.is_ready:
+            return True
+        if home.worker_group != self._settings.worker_group:
+            message = "waits for a manager of the swarm to make its network"
+            launching.give_back(self._database, work.job_id, work.attempt, work.ranks, message=message)
+            self._bell.network(home.worker_group, work.job_id, work.attempt, home.node_id)
+            return False
+        self._engine_of(home.endpoint).ensure_network(network)
+        record_overlay(self._database, work.job_id, work.attempt)
+        return True
+
     def _start(self, engine: Engine, job_id: str, attempt: int, work: StartWork) -> None:
         secrets: bytes | EngineError | None = None
         if work.secret_env_vars and work.containers:
@@ -165,7 +199,9 @@ class Launcher:
             elif outcome is not None:
                 started[rank] = outcome
         if started:
-            launching.record_started(self._database, job_id, attempt, started)
+            settled = launching.record_started(self._database, job_id, attempt, started)
+            if settled is not None:
+                self._ring(settled)
         for rank, failure in failures.items():
             self._fail_start(engine, RankKey(job_id, attempt, rank), failure)
 

@@ -9,7 +9,7 @@ import structlog
 from core.database import Database
 from core.errors import Superseded
 from core.jobs import launching, stopping
-from core.jobs.stop_plan import StopAction, plan_stop, record_signalled
+from core.jobs.stop_plan import StopAction, intend_signals, plan_stop, record_signalled
 from core.queue import Bell
 from worker.engine import Engine, RankKey
 
@@ -33,21 +33,23 @@ def stop_ranks(
     if plan is None or not plan.actions:
         return
     engine = engine_of(plan.endpoint)
-    told: list[int] = []
-    for rank, action in plan.actions:
-        key = RankKey(job_id, attempt, rank)
-        match action:
-            case StopAction.TERMINATE:
-                if engine.signal(key.container_name, "SIGTERM"):
-                    told.append(rank)
-            case StopAction.KILL:
-                log.info("rank_killed", job=job_id, rank=rank, grace_seconds=plan.grace_seconds)
-                engine.signal(key.container_name, "SIGKILL")
-            case StopAction.REMOVE:
-                _remove(database, bell, engine, key)
+    terminate, kill = plan.ranks_to(StopAction.TERMINATE), plan.ranks_to(StopAction.KILL)
+    intend_signals(database, job_id, attempt, terminate=terminate, kill=kill)
+    told = [rank for rank in terminate if engine.signal(_container(job_id, attempt, rank), "SIGTERM")]
+    for rank in kill:
+        log.info("rank_killed", job=job_id, rank=rank, grace_seconds=plan.grace_seconds)
+        engine.signal(_container(job_id, attempt, rank), "SIGKILL")
+    if terminate:
+        ended = sorted(set(terminate) - set(told))
+        record_signalled(database, job_id, attempt, told, ended_before=ended)
     if told:
-        record_signalled(database, job_id, attempt, told)
         bell.stop(worker_group, job_id, attempt, node_id, in_seconds=plan.grace_seconds + _AFTER_GRACE_SECONDS)
+    for rank in plan.ranks_to(StopAction.REMOVE):
+        _remove(database, bell, engine, RankKey(job_id, attempt, rank))
+
+
+def _container(job_id: str, attempt: int, rank: int) -> str:
+    return RankKey(job_id, attempt, rank).container_name
 
 
 def _remove(database: Database, bell: Bell, engine: Engine, key: RankKey) -> None:

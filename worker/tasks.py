@@ -7,7 +7,7 @@ so the sweeper rings again, and the message is done with.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
@@ -15,12 +15,16 @@ from celery import Celery
 
 from core.database import Database
 from core.errors import NodeUnreachable, Superseded, Unavailable
+from core.jobs.deadlines import enforce_deadlines
 from core.jobs.idempotency import forget_old_keys
+from core.jobs.losing import lose_silent_nodes
+from core.jobs.stopping import Settled
 from core.jobs.sweeping import Due, find_due
 from core.nodes import get_node
-from core.queue import LAUNCH, SCHEDULE, START, STOP, SWEEP, Bell
+from core.queue import LAUNCH, NETWORK, SCHEDULE, START, STOP, SWEEP, Bell
 from core.settings import Settings
 from worker.docker_engine.steps import DockerSteps
+from worker.docker_engine.transport import EngineAccess
 from worker.engine import Engine
 from worker.launcher import Launcher
 from worker.scheduler import run_pass
@@ -32,16 +36,26 @@ log = structlog.get_logger(__name__)
 class Engines:
     """The engines that this process has spoken to; one client each, shared by its threads."""
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, access: EngineAccess | None = None) -> None:
         self._timeout_seconds = timeout_seconds
+        self._access = access or EngineAccess()
         self._known: dict[str, Engine] = {}
         self._lock = threading.Lock()
+        #: one for each engine: whoever waits for one that does not answer keeps nobody from the others
+        self._locks: dict[str, threading.Lock] = {}
 
     def __call__(self, endpoint: str) -> Engine:
         """The engine at an endpoint. Raises NodeUnreachable."""
         with self._lock:
+            known = self._known.get(endpoint)
+            connecting = self._locks.setdefault(endpoint, threading.Lock())
+        if known is not None:
+            return known
+        with connecting:
             if endpoint not in self._known:
-                self._known[endpoint] = DockerSteps(endpoint, timeout_seconds=self._timeout_seconds)
+                self._known[endpoint] = DockerSteps(
+                    endpoint, timeout_seconds=self._timeout_seconds, access=self._access
+                )
             return self._known[endpoint]
 
 
@@ -49,7 +63,7 @@ def register(app: Celery, settings: Settings) -> None:
     """Give `app` the worker's tasks."""
     database = Database(settings.database_url, pool_size=settings.worker_threads + 2)
     bell = Bell(app)
-    engines = Engines(settings.engine_timeout_seconds)
+    engines = Engines(settings.engine_timeout_seconds, EngineAccess.of(settings))
     launcher = Launcher(database, bell, settings, engines)
 
     def schedule(pool_row: int) -> None:
@@ -70,12 +84,15 @@ def register(app: Celery, settings: Settings) -> None:
         stop_ranks(database, bell, engines, job_id, attempt, node_id, settings.worker_group)
 
     def sweep() -> None:
+        _ring_settled(bell, enforce_deadlines(database))
+        _ring_settled(bell, lose_silent_nodes(database, settings.lost_after_seconds))
         _ring_due(bell, find_due(database))
         forget_old_keys(database, settings.idempotency_seconds)
 
     steps: dict[str, Callable[..., None]] = {
         SCHEDULE: schedule,
         LAUNCH: launcher.launch,
+        NETWORK: launcher.make_network,
         START: start,
         STOP: stop,
         SWEEP: sweep,
@@ -90,6 +107,14 @@ def _ring_due(bell: Bell, due: Due) -> None:
     for ring, orders in ((bell.launch, due.launches), (bell.start, due.starts), (bell.stop, due.stops)):
         for order in orders:
             ring(order.worker_group, order.job_id, order.attempt, order.node_id)
+
+
+def _ring_settled(bell: Bell, ended: Iterable[Settled]) -> None:
+    for settled in ended:
+        for order in settled.stops:
+            bell.stop(order.worker_group, order.job_id, order.attempt, order.node_id)
+        if settled.slots_freed:
+            bell.schedule(settled.pool_row)
 
 
 def _guarded(name: str, step: Callable[..., None]) -> Callable[..., None]:

@@ -32,8 +32,9 @@ from api.wire.query import read_query
 from api.wire.resource_ids import id_violations
 from core.accounts import Caller
 from core.errors import InvalidArgument, NotImplementedYet
-from core.jobs import outlook, submitting
+from core.jobs import submitting
 from core.jobs.idempotency import RequestMark
+from core.jobs.outlook import outlook
 from core.jobs.quotas import Limits
 from core.jobs.submitting import Submission
 
@@ -117,7 +118,7 @@ def _make(
     )
     if query["validateOnly"]:
         spec, pool_row = submitting.check(platform.database, caller, submission, limits)
-        said = outlook.outlook(platform.database, pool_row, spec.num_ranks)
+        said = outlook(platform.database, pool_row, caller.account, spec)
         return json_response(dry_run(caller, submission, spec, said))
     submitted = submitting.submit(platform.database, caller, submission, limits)
     if submitted.is_new:

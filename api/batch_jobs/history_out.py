@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Annotated
 
 from typing_extensions import TypedDict
@@ -11,13 +10,14 @@ from api.batch_jobs.schema_out import time_or_null
 from api.openapi.values import names_of
 from api.wire.times import format_time
 from core.jobs.history import EventRecord, RankRecord
+from core.jobs.verdict import signal_of
 from core.states import JobState, RankState
-
-_SIGNALS = range(129, 128 + signal.NSIG)
 
 
 class RankRead(TypedDict):
-    """`exitCode` null: it has not ended by itself. `signal` 0: by none, as far as the exit code says."""
+    """`exitCode` null: it has not ended by itself. `signal` 0: by none, as far as the exit code says.
+
+    `lastLines`, oldest first, only of a rank that ended with another exit code than 0."""
 
     name: str
     rank: int
@@ -30,6 +30,7 @@ class RankRead(TypedDict):
     outOfMemory: bool
     reason: str
     status: str
+    lastLines: list[str]
     logBytes: str
     placeTime: str | None
     startTime: str | None
@@ -70,10 +71,11 @@ def rank_read(job_name: str, record: RankRecord) -> RankRead:
         "nodeId": record.node,
         "containerId": record.container_id,
         "exitCode": code,
-        "signal": code - 128 if code is not None and code in _SIGNALS else 0,
+        "signal": signal_of(code),
         "outOfMemory": record.oom_killed,
         "reason": record.reason,
         "status": record.message,
+        "lastLines": record.last_lines.removesuffix("\n").split("\n") if record.last_lines else [],
         "logBytes": str(record.log_bytes),
         "placeTime": time_or_null(record.placed_at),
         "startTime": time_or_null(record.started_at),

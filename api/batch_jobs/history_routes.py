@@ -26,10 +26,11 @@ def _read_attempt(values: list[str]) -> int | None:
     return number or None
 
 
-_ATTEMPT = Parameter(_read_attempt, None, {"type": "integer", "format": "int32", "minimum": 0})
-_RANKS = ListSchema("ranks", history.RANK_LISTING, RankRead, {"attempt": _ATTEMPT})
+#: A query's attempt; None = the latest.
+ATTEMPT = Parameter(_read_attempt, None, {"type": "integer", "format": "int32", "minimum": 0})
+_RANKS = ListSchema("ranks", history.RANK_LISTING, RankRead, {"attempt": ATTEMPT})
 _EVENTS = ListSchema("events", history.EVENT_LISTING, EventRead)
-_RANK_QUERY = {"attempt": _ATTEMPT, "readMask": read_mask_parameter(RankRead)}
+_RANK_QUERY = {"attempt": ATTEMPT, "readMask": read_mask_parameter(RankRead)}
 
 
 @router.get("/batchJobs/{job_id}/ranks", **documented(answer=RankList, query=_RANKS.parameters))

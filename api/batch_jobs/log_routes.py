@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from api.batch_jobs.history_routes import rank_number
+from api.batch_jobs.history_routes import ATTEMPT, rank_number
 from api.batch_jobs.schema_out import LogEntryList, LogEntryRead, log_entries
 from api.dependencies import PlatformDep, caller_in_account
 from api.needs import Need, needs
@@ -27,9 +27,10 @@ _LOG_QUERY = {
     "startTime": wire_query.TIME,
     "filter": wire_query.TEXT,
     "startFromHead": wire_query.FLAG,
+    "attempt": ATTEMPT,
     "readMask": read_mask_parameter(LogEntryRead),
 }
-_NOTEBOOK_QUERY = {"format": wire_query.TEXT}
+_NOTEBOOK_QUERY = {"format": wire_query.TEXT, "attempt": ATTEMPT}
 _NOTEBOOK_TYPE = "application/x-ipynb+json"
 _MAX_NS = 2**63 - 1
 _MAX_INT32 = 2**31 - 1
@@ -38,7 +39,8 @@ _MAX_INT32 = 2**31 - 1
 @router.get("/batchJobs/{job_id}:getLogs", **documented(answer=LogEntryList, query=_LOG_QUERY, errors=[501]))
 @needs(Need.READ)
 def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
-    """A page of output, merged over ranks; newest first unless `startFromHead`."""
+    """A page of output, merged over ranks; newest first unless `startFromHead`. Of the latest attempt, unless one
+    is asked for."""
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _LOG_QUERY)
     record = get_job(platform.database, caller.account, job_id)
@@ -48,7 +50,7 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
     mask: ReadMask = query["readMask"]
     asked = [repr(query[name]) for name in _LOG_QUERY if name != "pageToken"]
     bound_to = ("logs", caller.account, job_id, *asked)
-    attempt, positions = record.attempt, None
+    attempt, positions = query["attempt"] or record.attempt, None
     if query["pageToken"]:
         attempt, positions = _token_positions(read_page_token(query["pageToken"], *bound_to))
     page = read_page(
@@ -87,7 +89,8 @@ def get_executed_notebook(request: Request, job_id: str, rank: str, platform: Pl
         raise InvalidArgument.field("format", "must be ipynb or html")
     refuse_unserved(query, {"format": frozenset({"", "ipynb"})})
     number = rank_number(caller.account, job_id, rank)
-    return Response(get_notebook(platform.database, caller.account, job_id, number), media_type=_NOTEBOOK_TYPE)
+    notebook = get_notebook(platform.database, caller.account, job_id, number, attempt=query["attempt"])
+    return Response(notebook, media_type=_NOTEBOOK_TYPE)
 
 
 def _next_token(page: LogPage, attempt: int, bound_to: tuple[object, ...]) -> str:

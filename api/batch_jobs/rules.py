@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 from api.batch_jobs.environment import environment_violations
 from api.batch_jobs.image_reference import InvalidReference, parse_image_reference
+from api.batch_jobs.run_policy_in import run_policy_violations
 from api.batch_jobs.schema_in import BatchJobCreate, PythonExecutorIn
 from api.batch_jobs.secret_variables import secret_variables_violations
 from api.wire.annotations import annotation_violations
@@ -46,6 +47,7 @@ def violations(job: BatchJobCreate, max_ranks: int) -> Iterator[FieldViolation]:
     yield from annotation_violations(job.annotations)
     if job.stop_grace_seconds is not None and job.stop_grace_seconds > MAX_STOP_GRACE_SECONDS:
         yield FieldViolation("stopGracePeriod", f"must be between 0s and {MAX_STOP_GRACE_SECONDS}s")
+    yield from run_policy_violations(job.run_policy)
 
 
 def display_name_violations(display_name: str) -> Iterator[FieldViolation]:
@@ -56,6 +58,7 @@ def display_name_violations(display_name: str) -> Iterator[FieldViolation]:
 
 def to_spec(job: BatchJobCreate) -> JobSpec:
     """The specification of a job that breaks no rule."""
+    policy = job.run_policy
     return JobSpec(
         image_ref=job.image_ref or "",
         num_ranks=1 if job.num_ranks is None else job.num_ranks,
@@ -65,6 +68,17 @@ def to_spec(job: BatchJobCreate) -> JobSpec:
         executor=_executor(job),
         annotations=job.annotations,
         stop_grace_seconds=job.stop_grace_seconds,
+        priority=policy.priority,
+        cpu_milli=policy.cpu_milli,
+        memory_bytes=policy.memory_bytes,
+        shm_bytes=policy.shm_bytes,
+        run_timeout_seconds=policy.run_timeout_seconds,
+        queue_timeout_seconds=policy.queue_timeout_seconds,
+        pull_timeout_seconds=policy.pull_timeout_seconds,
+        rank_failure_policy=policy.rank_failure_policy,
+        retry_policy=policy.retry_policy,
+        working_directory=policy.working_directory,
+        ttl_seconds=policy.ttl_seconds,
     )
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.batch_jobs import run_policy_in
+from api.batch_jobs.run_policy_in import RunPolicyIn, read_run_policy
 from api.wire.proto_json import (
-    ANYTHING,
     BOOL,
     DURATION,
     INT32,
@@ -27,16 +28,6 @@ TARGET_TYPES = {"TARGET_TYPE_UNSPECIFIED": 0, "MODULE": 1, "FILENAME": 2}
 
 #: Fields of the reference that name resources which do not exist yet.
 UNSERVED_REFERENCES = ("environmentId", "snapshotId", "role")
-#: Our own extensions (API.md) that are not built yet.
-UNSERVED_EXTENSIONS = (
-    "resources",
-    "timeouts",
-    "retryPolicy",
-    "rankFailurePolicy",
-    "priority",
-    "workingDirectory",
-    "ttlAfterFinished",
-)
 
 EXECUTORS = ("pythonExecutor", "notebookExecutor", "shellExecutor")
 OUTPUT_ONLY = frozenset(
@@ -66,8 +57,8 @@ BATCH_JOB = message(
         "shellExecutor": SHELL_EXECUTOR,
         "annotations": map_of(STRING),
         "stopGracePeriod": DURATION,
+        **run_policy_in.FIELDS,
         **dict.fromkeys(UNSERVED_REFERENCES, STRING),
-        **dict.fromkeys(UNSERVED_EXTENSIONS, ANYTHING),
     },
     ignored=OUTPUT_ONLY,
 )
@@ -112,6 +103,7 @@ class BatchJobCreate:
     annotations: Mapping[str, str] = field(default_factory=dict)
     shared: bool = False
     stop_grace_seconds: float | None = None
+    run_policy: RunPolicyIn = field(default_factory=RunPolicyIn)
     #: wire names of the fields that were set and that this version does not serve
     unserved: tuple[str, ...] = ()
 
@@ -143,6 +135,7 @@ def read_batch_job(body: object, faults: Faults) -> BatchJobCreate:
         annotations=given.get("annotations", {}),
         shared=given.get("shared", False),
         stop_grace_seconds=given.get("stopGracePeriod"),
+        run_policy=read_run_policy(given),
         # Zero values are what a client with a generated class sends for what nobody set.
-        unserved=tuple(name for name in (*UNSERVED_REFERENCES, *UNSERVED_EXTENSIONS) if given.get(name)),
+        unserved=tuple(name for name in UNSERVED_REFERENCES if given.get(name)),
     )

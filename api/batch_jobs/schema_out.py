@@ -12,12 +12,22 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from api.batch_jobs.run_policy_out import (
+    ResourcesRead,
+    RetryPolicyRead,
+    TimeoutsRead,
+    duration_or_null,
+    resources,
+    retry_policy,
+    timeouts,
+)
 from api.openapi.values import Duration, names_of
-from api.wire.times import format_duration, format_time, format_time_ns
+from api.wire.times import format_time, format_time_ns
 from core.accounts import Caller
 from core.jobs.reading import JobRecord
 from core.jobs.submitting import Submission
 from core.logs import LogEntry
+from core.policies import RankFailurePolicy
 from core.spec import JobSpec, NotebookExecutor, PythonExecutor, ShellExecutor
 from core.states import JobState
 
@@ -66,6 +76,13 @@ class BatchJobRead(TypedDict):
     stopGracePeriod: Duration | None
     secretEnvVars: dict[str, str]
     imagePullSecret: str
+    resources: ResourcesRead | None
+    timeouts: TimeoutsRead | None
+    retryPolicy: RetryPolicyRead | None
+    rankFailurePolicy: Annotated[str, names_of(*RankFailurePolicy)]
+    priority: int
+    workingDirectory: str
+    ttlAfterFinished: Duration | None
     attempt: int
     reason: str
     imageDigest: str
@@ -110,9 +127,16 @@ def batch_job(record: JobRecord) -> BatchJobRead:
         "status": record.status,
         "shared": record.shared,
         "updateTime": format_time(record.updated_at),
-        "stopGracePeriod": None if spec.stop_grace_seconds is None else format_duration(spec.stop_grace_seconds),
+        "stopGracePeriod": duration_or_null(spec.stop_grace_seconds),
         "secretEnvVars": dict(spec.secret_env_vars),
         "imagePullSecret": spec.image_pull_secret,
+        "resources": resources(spec),
+        "timeouts": timeouts(spec),
+        "retryPolicy": retry_policy(spec.retry_policy),
+        "rankFailurePolicy": spec.rank_failure_policy.value,
+        "priority": spec.priority,
+        "workingDirectory": spec.working_directory,
+        "ttlAfterFinished": duration_or_null(spec.ttl_seconds),
         "attempt": record.attempt,
         "reason": record.reason,
         "imageDigest": record.image_digest,

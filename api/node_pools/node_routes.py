@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.dependencies import Platform, PlatformDep, caller_in_account
 from api.needs import Need, needs
-from api.node_pools.rules import new_id_violations, node_violations, slots_violations
+from api.node_pools.rules import address_violations, new_id_violations, node_violations, slots_violations
 from api.node_pools.schema_in import NODE, NODE_CREATE, read_node_create, read_node_update
 from api.node_pools.schema_out import NodeList, NodeRead, node
 from api.openapi.operations import documented
@@ -39,8 +39,9 @@ def create_node(request: Request, pool_id: str, platform: PlatformDep, body: Bod
     faults: Faults = []
     node_id, fields = read_node_create(load_json(json_text(request, body)), faults)
     named = {fault.field for fault in faults}
+    violations = node_violations(fields, plain_engines=platform.settings.plain_engine_set)
     found = [*new_id_violations("nodeId", node_id)]
-    found += [FieldViolation(f"node.{each.field}", each.description) for each in node_violations(fields)]
+    found += [FieldViolation(f"node.{each.field}", each.description) for each in violations]
     faults += [each for each in found if each.field not in named and not {"node", "body"} & named]
     if faults:
         raise InvalidArgument(faults)
@@ -52,6 +53,7 @@ def create_node(request: Request, pool_id: str, platform: PlatformDep, body: Bod
         endpoint=fields["endpoint"],
         worker_group=fields.get("workerGroup") or platform.settings.worker_group,
         slots=fields.get("slots", 0),
+        address=fields.get("address", ""),
     )
     return json_response(node(made))
 
@@ -95,17 +97,18 @@ def get_node(request: Request, pool_id: str, node_id: str, platform: PlatformDep
 @router.patch("/{node_id}", **documented(answer=NodeRead, query=_UPDATE_QUERY, body=NODE))
 @needs(Need.NODE_OWNER)
 def update_node(request: Request, pool_id: str, node_id: str, platform: PlatformDep, body: Body) -> Response:
-    """Change how many slots a node has; another engine is another node."""
+    """Change how many slots a node has, or its address; another engine is another node."""
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _UPDATE_QUERY)
     faults: Faults = []
     fields = read_node_update(load_json(json_text(request, body)), query["updateMask"], faults)
-    faults += slots_violations(fields)
+    faults += [*slots_violations(fields), *address_violations(fields)]
     if faults:
         raise InvalidArgument(faults)
     # What is reset is back at the pool's rule.
     slots = (fields["slots"] or 0) if "slots" in fields else None
-    found = nodes.change_slots(platform.database, caller.account, pool_id, node_id, slots)
+    address = (fields["address"] or "") if "address" in fields else None
+    found = nodes.change_node(platform.database, caller.account, pool_id, node_id, slots=slots, address=address)
     platform.bell.schedule(found.pool_row)
     return json_response(node(found))
 

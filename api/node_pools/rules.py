@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from api.batch_jobs.image_reference import InvalidReference, parse_image_reference
@@ -12,14 +12,13 @@ from api.node_pools.schema_in import DOCKER, UNSERVED_POOLS
 from api.wire.annotations import annotation_violations, key_violations
 from api.wire.resource_ids import id_violations
 from core.errors import FieldViolation, NotImplementedYet
+from core.jobs.gang_networks import POOL_NETWORKS
 
 MAX_NODES = 1000
 #: A Linux bridge has 1,023 ports, and every rank of a node needs one.
 MAX_SLOTS = 1000
 _MAX_TEXT = 2048
 _MAX_LABEL = 63
-#: Networks whose meaning is settled; "" is the platform's choice.
-_NETWORKS = ("", "bridge")
 _NO_NAME = re.compile(r"[\s\x00-\x1f\x7f]")
 _WORKER_GROUP = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
@@ -27,6 +26,9 @@ _TCP = re.compile(rf"tcp://{_HOST}:(?P<port>\d{{1,5}})", re.ASCII)
 _SSH = re.compile(rf"ssh://(?:[A-Za-z_][A-Za-z0-9_.-]{{0,31}}@)?{_HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
 #: What `sun_path` of a socket's address holds on Linux, its NUL counted.
 _MAX_SOCKET_PATH = 107
+_ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", re.ASCII)
+#: As registered: `docker` is 2375, `docker-s` 2376.
+_PLAIN_PORT = ":2375"
 _ENDPOINT_RULE = "must be unix:///path, tcp://host:port or ssh://user@host"
 
 
@@ -49,6 +51,8 @@ def pool_violations(fields: Mapping[str, Any]) -> Iterator[FieldViolation]:
             parse_image_reference(image)
         except InvalidReference as error:
             yield FieldViolation(f"{DOCKER}.defaultImageRef", str(error))
+    if given.get(f"{DOCKER}.network", "") not in POOL_NETWORKS:
+        yield FieldViolation(f"{DOCKER}.network", f"must be one of {', '.join(POOL_NETWORKS[1:])}, or empty")
     role = given.get(f"{DOCKER}.nodeRole", "")
     if role:
         yield from name_violations(f"{DOCKER}.nodeRole", role)
@@ -58,21 +62,29 @@ def pool_violations(fields: Mapping[str, Any]) -> Iterator[FieldViolation]:
 def refuse_unserved(fields: Mapping[str, Any]) -> None:
     """Raise NotImplementedYet naming what these fields ask for and this version does not do."""
     unserved = [name for name in UNSERVED_POOLS if fields.get(name) is not None]
-    if (fields.get(f"{DOCKER}.network") or "") not in _NETWORKS:
-        unserved.append(f"{DOCKER}.network other than {_NETWORKS[-1]}")
     if unserved:
         raise NotImplementedYet(f"not served yet: {', '.join(unserved)}")
 
 
-def node_violations(fields: Mapping[str, Any]) -> Iterator[FieldViolation]:
-    """Every rule that a new node breaks."""
+def node_violations(fields: Mapping[str, Any], *, plain_engines: Collection[str] = ()) -> Iterator[FieldViolation]:
+    """Every rule that a new node breaks. `plain_engines` are the `host:port` that may be spoken to without TLS."""
     endpoint, group = fields.get("endpoint", ""), fields.get("workerGroup", "")
     fault = _endpoint_fault(endpoint) if endpoint else "is required"
+    if not fault and endpoint.endswith(_PLAIN_PORT) and endpoint.removeprefix("tcp://") not in plain_engines:
+        fault = "names port 2375, the engine's without TLS: who reaches it is root there; use 2376 with TLS"
     if fault:
         yield FieldViolation("endpoint", fault)
+    yield from address_violations(fields)
     if group and _WORKER_GROUP.fullmatch(group) is None:
         yield FieldViolation("workerGroup", "must be of at most 31 of a-z 0-9 -, a letter or digit first")
     yield from slots_violations(fields)
+
+
+def address_violations(fields: Mapping[str, Any]) -> Iterator[FieldViolation]:
+    """What is wrong with how a node's host is reached from others."""
+    address = fields.get("address") or ""
+    if address and _ADDRESS.fullmatch(address) is None:
+        yield FieldViolation("address", "must be the name or the IPv4 address by which other hosts reach this one")
 
 
 def slots_violations(fields: Mapping[str, Any]) -> Iterator[FieldViolation]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.wire.flat_fields import Fields, flattened, nested_kind, read_flat_update
-from api.wire.proto_json import ANYTHING, BOOL, INT32, STRING, Faults, map_of, message
+from api.wire.proto_json import ANYTHING, BOOL, INT32, STRING, Faults, Kind, map_of, message
 from api.wire.quantities import bytes_kind, cpu_kind
 
 #: The engine starts nothing in less than 6 MiB.
@@ -58,13 +58,13 @@ _COLUMNS: Mapping[str, tuple[str, Any]] = {
 NODE_POOL = nested_kind({**POOL_FIELDS, **dict.fromkeys(UNSERVED_POOLS, ANYTHING)}, ignored=POOL_OUTPUT_ONLY)
 NODE_POOL_CREATE = message({"nodePool": NODE_POOL, "nodePoolId": STRING})
 
-NODE_FIELDS: Fields = {"slots": INT32}
+NODE_FIELDS: dict[str, Kind] = {"slots": INT32, "address": STRING}
 NODE_IMMUTABLE = ("endpoint", "workerGroup")
 NODE_OUTPUT_ONLY = frozenset(
-    {"name", "slotsInUse", "gpus", "cpus", "memoryBytes", "freeDiskBytes", "engineVersion", "state", "status"}
-    | {"stateTime", "createTime", "updateTime"}
+    {"name", "slotsInUse", "gpus", "cpus", "memoryBytes", "freeDiskBytes", "freeInodes", "engineVersion"}
+    | {"swarmRole", "accepting", "state", "status", "stateTime", "createTime", "updateTime"}
 )
-NODE = message({**dict.fromkeys(NODE_IMMUTABLE, STRING), "slots": INT32}, ignored=NODE_OUTPUT_ONLY)
+NODE = message({**dict.fromkeys(NODE_IMMUTABLE, STRING), **NODE_FIELDS}, ignored=NODE_OUTPUT_ONLY)
 NODE_CREATE = message({"node": NODE, "nodeId": STRING})
 
 

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from api.openapi.values import names_of
 from api.wire.quantities import format_bytes, format_cpu
 from api.wire.times import format_time
-from core.nodes import DOWN, DRAINING
+from core.nodes import DOWN, DRAINING, READY
 from core.pools import nodes, reading
 from core.pools.nodes import NodeDetails
 from core.pools.reading import PoolRecord, PoolStats
@@ -73,18 +73,25 @@ class NodePoolList(TypedDict):
 
 
 class NodeRead(TypedDict):
-    """One Docker engine. `slots` are those that it has, by its own number or by its pool's rule."""
+    """One Docker engine. `slots` are those that it has, by its own number or by its pool's rule.
+
+    It takes new ranks if it is `accepting`: READY, and with disk and network as they need to be.
+    """
 
     name: str
     endpoint: str
     workerGroup: str
+    address: str
     slots: int
     slotsInUse: int
     gpus: int
     cpus: int
     memoryBytes: str
     freeDiskBytes: str | None
+    freeInodes: str | None
     engineVersion: str
+    swarmRole: str
+    accepting: bool
     state: Annotated[str, names_of(*nodes.STATES)]
     status: str
     stateTime: str | None
@@ -147,13 +154,17 @@ def node(found: NodeDetails) -> NodeRead:
         "name": f"accounts/{found.account}/nodePools/{found.pool}/nodes/{found.node}",
         "endpoint": found.endpoint,
         "workerGroup": found.worker_group,
+        "address": found.address,
         "slots": found.slots,
         "slotsInUse": found.slots_in_use,
         "gpus": found.gpu_count,
         "cpus": found.cpu_count,
         "memoryBytes": str(found.memory_bytes),
         "freeDiskBytes": None if free is None else str(free),
+        "freeInodes": None if found.free_inodes is None else str(found.free_inodes),
         "engineVersion": found.engine_version,
+        "swarmRole": found.swarm_role,
+        "accepting": found.state == READY and not found.withheld,
         "state": found.state,
         "status": _node_status(found),
         "stateTime": format_time(found.state_since),
@@ -168,4 +179,6 @@ def _node_status(found: NodeDetails) -> str:
     if found.state == DRAINING:
         still = f"{found.slots_in_use} ranks still run" if found.slots_in_use else "nothing runs here any more"
         return f"{still}; nothing new is placed here"
+    if found.withheld:
+        return f"nothing new is placed here: {found.withheld}"
     return f"{found.slots_in_use} of {found.slots} slots are in use"

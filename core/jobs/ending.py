@@ -6,16 +6,16 @@ import zlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
 from core.errors import Superseded
 from core.jobs import rank_moves
 from core.jobs.launching import run_if_all_started
-from core.jobs.stopping import Settled, lock_job, settle
-from core.models import GangNetwork, Job, Notebook, Rank
-from core.states import RANK_ENDED, RankState
+from core.jobs.stopping import LockedJob, Settled, lock_job, settle
+from core.models import Job, Notebook, Rank
+from core.states import RankState
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class RankExit:
     last_line: str
     log_bytes: int
     notebook: bytes | None = None
+    #: more of what it printed last, where it failed
+    last_lines: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,13 @@ class WatchedRank:
 def record_exit(database: Database, job_id: str, attempt: int, rank: int, end: RankExit) -> Settled:
     """The rank's container has ended and its output is stored: end the rank and judge the job.
 
-    A rank that ended after its job was told to stop is STOPPED, unless it exited 0. Raises Superseded
-    where the rank has ended already, or its job is gone.
+    A rank that the platform set about stopping is STOPPED, unless it exited 0; one that ended by itself FAILED,
+    although others were being stopped by then. Who was told is known from rows, not from clocks: those of two
+    hosts may differ. Raises Superseded where the rank has ended already, or its job is gone.
     """
     with database.transaction() as connection:
         job = lock_job(connection, job_id)
-        overtaken = job.stop_requested_at is not None and end.ended_at >= job.stop_requested_at
-        if end.exit_code == 0:
-            to, reason = RankState.SUCCEEDED, ""
-        elif overtaken:
-            to, reason = RankState.STOPPED, "STOPPED"
-        else:
-            to, reason = RankState.FAILED, "OUT_OF_MEMORY" if end.oom_killed else "EXIT_CODE"
+        to, reason = _meaning(connection, job, attempt, rank, end)
         moved = rank_moves.move_ranks(
             connection,
             job_id,
@@ -74,6 +71,7 @@ def record_exit(database: Database, job_id: str, attempt: int, rank: int, end: R
                 "started_at": end.started_at,
                 "ended_at": end.ended_at,
                 "log_bytes": end.log_bytes,
+                "last_lines": _storable(end.last_lines),
             },
         )
         if not moved:
@@ -83,6 +81,28 @@ def record_exit(database: Database, job_id: str, attempt: int, rank: int, end: R
         if run_if_all_started(connection, job):
             job = lock_job(connection, job_id)
         return settle(connection, job)
+
+
+#: Whether the platform set about ending the rank, and whether it had to kill it.
+_TOLD = select(Rank.termination_at, Rank.killed_at).where(
+    Rank.job_id == bindparam("job"), Rank.attempt == bindparam("attempt"), Rank.rank == bindparam("rank")
+)
+
+
+def _meaning(
+    connection: Connection, job: LockedJob, attempt: int, rank: int, end: RankExit
+) -> tuple[RankState, str]:
+    """Which end it was. Out of memory is what the engine says, never a guess from the exit code.
+
+    The engine says so of any process of the container: where the rank itself exited 0, it was a child.
+    """
+    if end.exit_code == 0:
+        return RankState.SUCCEEDED, "CHILD_OUT_OF_MEMORY" if end.oom_killed else ""
+    if job.stop_requested_at is not None:
+        told = connection.execute(_TOLD, {"job": job.id, "attempt": attempt, "rank": rank}).first()
+        if told is not None and told.termination_at is not None:
+            return RankState.STOPPED, "KILLED" if told.killed_at is not None else "STOPPED"
+    return RankState.FAILED, "OUT_OF_MEMORY" if end.oom_killed else "EXIT_CODE"
 
 
 def record_lost(database: Database, job_id: str, attempt: int, rank: int, *, reason: str, message: str) -> Settled:
@@ -117,35 +137,6 @@ def watched_rank(database: Database, node_id: int, job_id: str, attempt: int, ra
     with database.transaction() as connection:
         found = _watched(connection, node_id, (job_id, attempt, rank))
     return found[0] if found else None
-
-
-def networks_to_remove(database: Database) -> list[tuple[str, int]]:
-    """The (job, attempt) whose ranks have all been released but whose address block is still held."""
-    holding = (
-        select(Rank.rank)
-        .where(
-            Rank.job_id == GangNetwork.job_id,
-            Rank.attempt == GangNetwork.attempt,
-            or_(Rank.state.not_in([state.value for state in RANK_ENDED]), Rank.released_at.is_(None)),
-        )
-        .exists()
-    )
-    with database.transaction() as connection:
-        rows = connection.execute(select(GangNetwork.job_id, GangNetwork.attempt).where(~holding))
-        return [(row.job_id, row.attempt) for row in rows]
-
-
-def held_networks(database: Database) -> set[tuple[str, int]]:
-    """Every (job, attempt) that holds an address block."""
-    with database.transaction() as connection:
-        rows = connection.execute(select(GangNetwork.job_id, GangNetwork.attempt))
-        return {(row.job_id, row.attempt) for row in rows}
-
-
-def free_subnet(database: Database, job_id: str, attempt: int) -> None:
-    """The attempt's network is gone from its nodes: its address block may be used again."""
-    with database.transaction() as connection:
-        connection.execute(delete(GangNetwork).where(GangNetwork.job_id == job_id, GangNetwork.attempt == attempt))
 
 
 def _watched(connection: Connection, node_id: int, one: tuple[str, int, int] | None) -> list[WatchedRank]:

@@ -30,6 +30,7 @@ class RankRecord:
     oom_killed: bool
     reason: str
     message: str
+    last_lines: str
     log_bytes: int
     placed_at: datetime | None
     started_at: datetime | None
@@ -96,6 +97,7 @@ _RANK_COLUMNS = (
     Rank.oom_killed,
     Rank.reason,
     Rank.message,
+    Rank.last_lines,
     Rank.log_bytes,
     Rank.placed_at,
     Rank.started_at,

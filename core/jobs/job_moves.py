@@ -23,12 +23,13 @@ QUEUED_STATUS = "queued"
 
 _COLUMNS = (
     "id, account_id, batch_job_id, pool_id, created_by, display_name, shared, num_ranks, image_ref,"
-    " image_pull_secret, spec, state, status"
+    " image_pull_secret, spec, state, status, deadline_at"
 )
+_QUEUE_CLOCK = "now() + make_interval(secs => CAST(:queue_timeout AS double precision))"
 _INSERT = text(
     f"WITH made AS (INSERT INTO jobs ({_COLUMNS})"  # noqa: S608
     " VALUES (:id, :account, :batch_job, :pool_row, :created_by, :display_name, :shared, :num_ranks, :image_ref,"
-    " :image_pull_secret, CAST(:spec AS jsonb), 'QUEUED', :status) RETURNING id)"
+    f" :image_pull_secret, CAST(:spec AS jsonb), 'QUEUED', :status, {_QUEUE_CLOCK}) RETURNING id)"
     " INSERT INTO job_events (job_id, attempt, rank, state, message)"
     " SELECT id, 1, NULL, 'QUEUED', CAST(:status AS text) FROM made RETURNING at"
 )
@@ -38,7 +39,7 @@ _INSERT_PLAIN = text(
     f"WITH pool AS ({USABLE_OWN_POOL}), room AS ({FAR_FROM_LIMIT}),"  # noqa: S608
     f" made AS (INSERT INTO jobs ({_COLUMNS})"
     " SELECT :id, :account, :batch_job, pool.id, :created_by, :display_name, :shared, :num_ranks, :image_ref,"
-    " :image_pull_secret, CAST(:spec AS jsonb), 'QUEUED', :status FROM pool, room WHERE room.ok"
+    f" :image_pull_secret, CAST(:spec AS jsonb), 'QUEUED', :status, {_QUEUE_CLOCK} FROM pool, room WHERE room.ok"
     f" RETURNING id, pool_id), ranked AS ({RANKS_OF_MADE})"
     " INSERT INTO job_events (job_id, attempt, rank, state, message)"
     " SELECT id, 1, NULL, 'QUEUED', CAST(:status AS text) FROM made RETURNING at, (SELECT pool_id FROM made)"
@@ -71,6 +72,7 @@ class NewJob:
             "image_pull_secret": self.spec.image_pull_secret,
             "spec": orjson.dumps(spec_to_json(self.spec)).decode(),
             "status": QUEUED_STATUS,
+            "queue_timeout": self.spec.queue_timeout_seconds,
         }
 
 
@@ -93,11 +95,18 @@ def insert_plain_job(
     return None if row is None else (row[0], row[1])
 
 
+#: The part of the specification that says how long a job may be in a state. Elsewhere no clock runs.
+_CLOCKS = {
+    JobState.PENDING: "pull_timeout_seconds",
+    JobState.RUNNING: "run_timeout_seconds",
+    **dict.fromkeys(JOB_ENDED, "ttl_seconds"),
+}
 #: Text, because it runs several times for every job: building it each time costs more than running it.
 _MOVE = text(
     "WITH moved AS (UPDATE jobs SET state = :to, reason = :reason, status = :status, updated_at = now(),"
     " started_at = CASE WHEN :running THEN now() ELSE started_at END,"
-    " ended_at = CASE WHEN :ended THEN now() ELSE ended_at END"
+    " ended_at = CASE WHEN :ended THEN now() ELSE ended_at END,"
+    " deadline_at = now() + make_interval(secs => CAST(spec ->> CAST(:clock AS text) AS double precision))"
     " WHERE id = :job AND attempt = :attempt AND state = ANY(:allowed) RETURNING id, attempt)"
     " INSERT INTO job_events (job_id, attempt, rank, state, reason, message)"
     " SELECT id, attempt, NULL, CAST(:to AS text), CAST(:reason AS text), CAST(:status AS text) FROM moved"
@@ -117,7 +126,7 @@ def move_job(
 ) -> bool:
     """Move a job to `to` from any state that allows it (or from `sources`); False where the guard failed.
 
-    Start and end times are set here, once, by the database's clock.
+    Start and end times and the state's deadline are set here, by the database's clock.
     """
     moved = connection.execute(
         _MOVE,
@@ -129,6 +138,7 @@ def move_job(
             "status": status,
             "running": to is JobState.RUNNING,
             "ended": to in JOB_ENDED,
+            "clock": _CLOCKS.get(to, ""),
             "allowed": [s.value for s in (sources_of_job(to) if sources is None else sources)],
         },
     )
@@ -140,9 +150,64 @@ def mark_stopping(connection: Connection, job_id: str, attempt: int, *, reason: 
     result = connection.execute(
         update(Job)
         .where(Job.id == job_id, Job.attempt == attempt, Job.stop_requested_at.is_(None))
-        .values(stop_requested_at=func.clock_timestamp(), reason=reason, status=status, updated_at=func.now())
+        .values(
+            stop_requested_at=func.clock_timestamp(),
+            deadline_at=None,
+            reason=reason,
+            status=status,
+            updated_at=func.now(),
+        )
     )
     return result.rowcount == 1
+
+
+_REQUEUE = text(
+    "WITH moved AS (UPDATE jobs SET state = 'QUEUED', attempt = attempt + 1, reason = :reason, status = :status,"
+    " uncharged_attempts = uncharged_attempts + CASE WHEN :charged THEN 0 ELSE 1 END,"
+    " avoided_nodes = CASE WHEN CAST(:avoid AS bigint) IS NULL THEN avoided_nodes"
+    " WHEN CAST(:avoid AS bigint) = ANY(avoided_nodes) THEN ARRAY[CAST(:avoid AS bigint)]"
+    " ELSE array_append(avoided_nodes, CAST(:avoid AS bigint)) END,"
+    " not_before_at = now() + make_interval(secs => :delay), stop_requested_at = NULL, started_at = NULL,"
+    " queue_position = NULL, estimated_start_at = NULL, updated_at = now(),"
+    " deadline_at = now() + make_interval("
+    "secs => :delay + CAST(spec ->> 'queue_timeout_seconds' AS double precision))"
+    " WHERE id = :job AND attempt = :attempt AND state = ANY(:allowed) RETURNING id, attempt)"
+    " INSERT INTO job_events (job_id, attempt, rank, state, reason, message)"
+    " SELECT id, attempt, NULL, 'QUEUED', CAST(:reason AS text), CAST(:status AS text) FROM moved RETURNING id"
+)
+
+
+def requeue_job(
+    connection: Connection,
+    job_id: str,
+    attempt: int,
+    *,
+    reason: str,
+    status: str,
+    delay_seconds: float,
+    charged: bool,
+    avoid_node: int | None = None,
+) -> bool:
+    """PENDING or RUNNING → QUEUED as the next attempt, whose ranks are `rank_moves.insert_ranks`.
+
+    False where the guard failed. Only for an attempt of which no container is left. The queue's clock runs
+    once the delay is over. A node to avoid is added to those that the job avoids already; where it was among
+    them, there was no other left, and it is the only one to be avoided next.
+    """
+    moved = connection.execute(
+        _REQUEUE,
+        {
+            "job": job_id,
+            "attempt": attempt,
+            "reason": reason,
+            "status": status,
+            "delay": delay_seconds,
+            "charged": charged,
+            "avoid": avoid_node,
+            "allowed": [JobState.PENDING.value, JobState.RUNNING.value],
+        },
+    )
+    return moved.first() is not None
 
 
 def purge_job(connection: Connection, job_id: str) -> None:

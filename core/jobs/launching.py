@@ -10,18 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import IPv4Network
+from typing import Any
+from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, and_, bindparam, func, select, text, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, select, text, update
 
 from core.database import Database
 from core.errors import Superseded
 from core.jobs import job_moves, rank_moves
-from core.jobs.stopping import LockedJob, Settled, StopOrder, lock_job, running_status, settle
+from core.jobs.gang_networks import BRIDGE, HOST
+from core.jobs.stopping import LockedJob, Settled, StopOrder, lock_job, policy_of, running_status, settle
 from core.models import GangNetwork, Job, Node, NodePool, Rank, Secret
+from core.policies import RankFailurePolicy
 from core.spec import JobSpec, spec_from_json
 from core.states import JobState, RankState
 
-_STARTED = frozenset({RankState.RUNNING, RankState.SUCCEEDED, RankState.FAILED})
+_STARTED = frozenset({RankState.RUNNING, RankState.SUCCEEDED, RankState.FAILED, RankState.LOST})
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class LaunchWork:
     node_of_rank: tuple[int, ...]
     subnet: IPv4Network | None
     limits: RankLimits
+    #: of the gang's network (`gang_networks`), and whether an overlay is there already
+    driver: str = BRIDGE
+    network_is_ready: bool = False
+    #: by rank, how its host is reached from the others; names are possible. Only with the driver `host`.
+    address_of_rank: tuple[str, ...] = ()
     #: row of the secret that its image needs, 0 where it names none, None where that secret was removed
     pull_secret: int | None = 0
 
@@ -103,6 +112,8 @@ _WORK = (
         NodePool.pids_limit,
         NodePool.shm_bytes,
         GangNetwork.subnet,
+        GangNetwork.driver,
+        GangNetwork.is_ready,
         Secret.id.label("pull_secret"),
     )
     .join(NodePool, NodePool.id == Job.pool_id)
@@ -118,14 +129,12 @@ def _launch_work(
 ) -> LaunchWork:
     row = connection.execute(_WORK, {"job": job_id, "attempt": attempt, "node": node_id}).one()
     spec = spec_from_json(row.spec)
+    hosts: list[Row[Any]] = []
     if spec.num_ranks > 1:
-        nodes = connection.execute(
-            select(Rank.node_id).where(Rank.job_id == job_id, Rank.attempt == attempt).order_by(Rank.rank)
-        )
-        node_of_rank = tuple(int(node or 0) for (node,) in nodes)
+        hosts = list(connection.execute(_HOSTS, {"job": job_id, "attempt": attempt}))
+        node_of_rank = tuple(int(host.node_id or 0) for host in hosts)
     else:
         node_of_rank = (node_id,)
-    memory = row.memory_limit_bytes or row.memory_bytes * 9 // 10 // row.slots
     return LaunchWork(
         job_id=job_id,
         attempt=attempt,
@@ -138,8 +147,35 @@ def _launch_work(
         ranks=tuple(ranks),
         node_of_rank=node_of_rank,
         subnet=IPv4Network(row.subnet) if row.subnet else None,
-        limits=RankLimits(row.cpu_limit, memory, row.pids_limit, row.shm_bytes),
+        limits=_limits(spec, row),
+        driver=row.driver or BRIDGE,
+        network_is_ready=bool(row.is_ready),
+        address_of_rank=tuple(_address(host) for host in hosts) if row.driver == HOST else (),
         pull_secret=row.pull_secret if spec.image_pull_secret else 0,
+    )
+
+
+_HOSTS = (
+    select(Rank.node_id, Node.address, Node.endpoint)
+    .outerjoin(Node, Node.id == Rank.node_id)
+    .where(Rank.job_id == bindparam("job"), Rank.attempt == bindparam("attempt"))
+    .order_by(Rank.rank)
+)
+
+
+def _address(host: Row[Any]) -> str:
+    """How a rank's host is reached from others: as it was said, else as its endpoint says; "" = not known."""
+    return host.address or urlsplit(host.endpoint or "").hostname or ""
+
+
+def _limits(spec: JobSpec, row: Row[Any]) -> RankLimits:
+    """What the job asks for; where it does not say, what the pool gives each rank."""
+    memory = spec.memory_bytes or row.memory_limit_bytes or row.memory_bytes * 9 // 10 // row.slots
+    return RankLimits(
+        row.cpu_limit if spec.cpu_milli is None else spec.cpu_milli / 1000,
+        memory,
+        row.pids_limit,
+        row.shm_bytes if spec.shm_bytes is None else spec.shm_bytes,
     )
 
 
@@ -252,12 +288,17 @@ def _claim_start(
     return StartWork(containers, retaken, tuple(others) if ring_others else ())
 
 
-def record_started(database: Database, job_id: str, attempt: int, started_at: Mapping[int, datetime]) -> None:
-    """STARTING → RUNNING; when every rank of the gang has been started, the job is RUNNING."""
+def record_started(
+    database: Database, job_id: str, attempt: int, started_at: Mapping[int, datetime]
+) -> Settled | None:
+    """STARTING → RUNNING; when every rank of the gang has been started, the job is RUNNING.
+
+    What follows where that lets an end be judged which came before: rank 0's, of a job that it decides.
+    """
     with database.transaction() as connection:
         job = lock_job(connection, job_id)
         if job.attempt != attempt:
-            return
+            return None
         for rank, at in started_at.items():
             rank_moves.move_ranks(
                 connection,
@@ -268,7 +309,9 @@ def record_started(database: Database, job_id: str, attempt: int, started_at: Ma
                 sources=frozenset({RankState.STARTING}),
                 columns={"started_at": at},
             )
-        run_if_all_started(connection, job)
+        if run_if_all_started(connection, job) and policy_of(job) is RankFailurePolicy.MAIN_RANK_DECIDES:
+            return settle(connection, lock_job(connection, job_id))
+    return None
 
 
 def run_if_all_started(connection: Connection, job: LockedJob) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Text, cast, literal
+from sqlalchemy import ColumnElement, Double, Integer, Text, cast, func, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.listing.fields import FieldType, ListField, Listing, OrderTerm
 from core.models import Job, NodePool
+from core.policies import RankFailurePolicy
 from core.states import JobState
 
 #: The wire's zero of the enum; no job is ever in it.
 _STATES = ("STATE_UNSPECIFIED", *(state.value for state in JobState))
+_POLICIES = ("RANK_FAILURE_POLICY_UNSPECIFIED", *(policy.value for policy in RankFailurePolicy))
 _TARGET_TYPES = ("TARGET_TYPE_UNSPECIFIED", "MODULE", "FILENAME")
 
 
@@ -35,6 +37,10 @@ def _text(column: Any, *, nullable: bool = False, free_text: bool = False, unbou
 def _of_executor(key: str) -> ListField:
     """A text that only one kind of executor has."""
     return _text(_stored_text("executor", key), nullable=True, free_text=True, unbounded=True)
+
+
+def _duration(key: str) -> ListField:
+    return ListField(FieldType.DURATION, cast(_stored_text(key), Double()), nullable=True)
 
 
 _FIELDS = {
@@ -68,9 +74,35 @@ _FIELDS = {
     "status": _text(Job.status, free_text=True, unbounded=True),
     "shared": ListField(FieldType.BOOL, Job.shared),
     "updateTime": ListField(FieldType.TIME, Job.updated_at),
-    "stopGracePeriod": ListField(
-        FieldType.DURATION, cast(_stored_text("stop_grace_seconds"), Double()), nullable=True
+    "stopGracePeriod": _duration("stop_grace_seconds"),
+    "resources": ListField(
+        FieldType.MESSAGE,
+        func.coalesce(_stored_text("cpu_milli"), _stored_text("memory_bytes"), _stored_text("shm_bytes")),
+        nullable=True,
     ),
+    "timeouts": ListField(
+        FieldType.MESSAGE,
+        func.coalesce(*(_stored_text(f"{clock}_timeout_seconds") for clock in ("queue", "pull", "run"))),
+        nullable=True,
+    ),
+    "timeouts.queue": _duration("queue_timeout_seconds"),
+    "timeouts.pull": _duration("pull_timeout_seconds"),
+    "timeouts.run": _duration("run_timeout_seconds"),
+    "retryPolicy": ListField(FieldType.MESSAGE, _stored_text("retry_policy"), nullable=True),
+    "retryPolicy.maxAttempts": ListField(
+        FieldType.NUMBER,
+        func.coalesce(cast(_stored_text("retry_policy", "max_attempts"), Integer()), literal(0, Integer())),
+    ),
+    "rankFailurePolicy": ListField(
+        FieldType.ENUM,
+        func.coalesce(_stored_text("rank_failure_policy"), literal(RankFailurePolicy.FAIL_ALL.value, Text())),
+        names=_POLICIES,
+    ),
+    "priority": ListField(FieldType.NUMBER, Job.priority),
+    "workingDirectory": _text(
+        func.coalesce(_stored_text("working_directory"), literal("", Text())), unbounded=True
+    ),
+    "ttlAfterFinished": _duration("ttl_seconds"),
     "attempt": ListField(FieldType.NUMBER, Job.attempt),
     "reason": _text(Job.reason, free_text=True),
     "imageDigest": _text(Job.image_digest),

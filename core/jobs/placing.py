@@ -1,4 +1,4 @@
-"""QUEUED → PENDING: what the scheduler looks at, and the one transaction that judges what it decided."""
+"""QUEUED → PENDING: the one transaction that judges what the scheduler decided. And why the others wait."""
 
 from __future__ import annotations
 
@@ -8,84 +8,32 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 import structlog
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, insert, select, text
 
 from core.database import Database
 from core.errors import ResourceExhausted
 from core.jobs import job_moves, rank_moves
+from core.jobs.gang_networks import BRIDGE, OVERLAY, driver_of
+from core.jobs.pool_room import PoolRoom, read_pool_room
+from core.jobs.queue_reading import take_snapshot
 from core.jobs.stopping import StopOrder
-from core.models import GangNetwork, Job, Node, NodePool, Rank
+from core.models import GangNetwork, NodePool
+from core.placement.planning import usable_nodes
+from core.placement.room import Hosts, Room
+from core.placement.values import Need, Placement, Waiting, WaitingJob
 from core.states import JobState
-from core.subnets import first_free_block
+from core.subnets import addresses_wanted, first_free_block
+
+#: The steps of a pass, for those who make one.
+__all__ = ["LaunchOrder", "Placement", "place", "take_snapshot", "write_waiting"]
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class NodeRoom:
-    """A node that takes ranks now, and how many more."""
-
-    id: int
-    name: str
-    slots: int
-    free: int
-
-
-@dataclass(frozen=True)
-class WaitingJob:
-    """A queued job, in the order of its turn."""
-
-    id: str
-    attempt: int
-    num_ranks: int
-    waited_seconds: float
-    status: str
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What one scheduling pass decides from. It may be out of date when the decision arrives."""
-
-    pool_row: int
-    nodes: tuple[NodeRoom, ...]
-    waiting: tuple[WaitingJob, ...]
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Rank i of the attempt goes to the node `nodes[i]`: all ranks, or there is no placement."""
-
-    job_id: str
-    attempt: int
-    nodes: tuple[int, ...]
-
 
 #: A launch is ordered exactly as a stop is: an attempt on a node, by the group that serves it.
 LaunchOrder = StopOrder
 
-#: How many queued jobs one pass looks at; the rest are seen when these have moved on.
-PASS_LIMIT = 200
-
-
-_WAITING = (
-    select(Job.id, Job.attempt, Job.num_ranks, func.extract("epoch", func.now() - Job.created_at), Job.status)
-    .where(Job.pool_id == bindparam("pool"), Job.state == JobState.QUEUED.value)
-    .order_by(Job.created_at, Job.id)
-    .limit(PASS_LIMIT)
-)
-
-
-def take_snapshot(database: Database, pool_row: int, *, with_room: bool = False) -> Snapshot:
-    """The pool's room and the head of its queue, oldest first; `with_room` looks at room although none waits."""
-    with database.transaction() as connection:
-        waiting = connection.execute(_WAITING, {"pool": pool_row}).all()
-        if not waiting and not with_room:
-            return Snapshot(pool_row, (), ())
-        return Snapshot(
-            pool_row,
-            tuple(_room(connection, pool_row)),
-            tuple(WaitingJob(row[0], row[1], row[2], float(row[3]), row[4]) for row in waiting),
-        )
+#: The advisory lock of all pools' address blocks.
+_ADDRESSES = 0x10C5
 
 
 def place(
@@ -101,68 +49,122 @@ def place(
     with database.transaction() as connection:
         # FOR NO KEY UPDATE: a new job's reference to its pool does not wait for it.
         connection.execute(select(NodePool.id).where(NodePool.id == pool_row).with_for_update(key_share=True))
-        free = {room.id: room.free for room in _room(connection, pool_row)}
-        served = connection.execute(select(Node.id, Node.worker_group).where(Node.pool_id == pool_row))
-        groups = {row.id: row.worker_group for row in served}
+        judge = _Judge(read_pool_room(connection, pool_row), _read_jobs(connection, pool_row, placements))
+        addresses = _Addresses(connection, pool_row, judge.pool.network, network_range)
         orders: list[LaunchOrder] = []
         for placement in placements:
-            wanted = Counter(placement.nodes)
-            if any(free.get(node, 0) < count for node, count in wanted.items()):
+            hosts = judge.hosts(placement)
+            if hosts is None or not _reserve(connection, placement, addresses):
                 continue
-            if not _reserve(connection, pool_row, placement, network_range):
-                continue
-            for node, count in wanted.items():
-                free[node] -= count
-                orders.append(LaunchOrder(groups[node], placement.job_id, placement.attempt, node))
+            judge.take(placement, hosts)
+            orders += [
+                LaunchOrder(judge.pool.worker_groups[node], placement.job_id, placement.attempt, node)
+                for node in dict.fromkeys(placement.nodes)
+            ]
+        if judge.holdings:
+            _write_holdings(connection, judge.holdings)
         return orders
 
 
-def write_waiting(database: Database, reasons: Mapping[str, str]) -> None:
-    """Set why each of these queued jobs waits."""
-    if not reasons:
-        return
-    with database.transaction() as connection:
-        for job_id, status in reasons.items():
-            connection.execute(
-                update(Job)
-                .where(Job.id == job_id, Job.state == JobState.QUEUED.value)
-                .values(status=status, reason="WAITING_FOR_ROOM", updated_at=func.now())
+@dataclass(frozen=True)
+class _Holding:
+    """What a rank takes of its node beyond a slot."""
+
+    job_id: str
+    attempt: int
+    rank: int
+    need: Need
+    gpu: int | None
+
+
+class _Judge:
+    """Counts what is free while the pool's row is held."""
+
+    def __init__(self, pool: PoolRoom, jobs: Mapping[str, WaitingJob]) -> None:
+        self.pool = pool
+        self.holdings: list[_Holding] = []
+        self._jobs = jobs
+        self._room = Room(pool.nodes, has_gpus=pool.has_gpus)
+        self._full = Room(pool.nodes, has_gpus=pool.has_gpus, empty=True)
+        self._gpus_held = {node: set(held) for node, held in pool.gpus_held.items()}
+
+    def hosts(self, placement: Placement) -> Hosts | None:
+        """The placement as room counts it, or None where it is not to be."""
+        job = self._jobs.get(placement.job_id)
+        wanted = Counter(placement.nodes)
+        if job is None or job.num_ranks != len(placement.nodes) or not wanted.keys() <= self._room.index.keys():
+            return None
+        if len(wanted) > 1 and not self.pool.may_span:
+            return None
+        usable = usable_nodes(self._full, job, may_span=self.pool.may_span)
+        hosts = [(self._room.index[node], ranks) for node, ranks in wanted.items()]
+        if any(not usable >> node & 1 or self._room.capacity(node, job.need) < ranks for node, ranks in hosts):
+            return None
+        return hosts
+
+    def take(self, placement: Placement, hosts: Hosts) -> None:
+        """Count a placement that has been written, and note what its ranks hold beyond their slots."""
+        need = self._jobs[placement.job_id].need
+        self._room.take(hosts, need)
+        if need == Need() and not self.pool.has_gpus:
+            return
+        for rank, node in enumerate(placement.nodes):
+            gpu = self._next_gpu(node) if self.pool.has_gpus else None
+            self.holdings.append(_Holding(placement.job_id, placement.attempt, rank, need, gpu))
+
+    def _next_gpu(self, node: int) -> int:
+        held = self._gpus_held[node]
+        gpu = next(number for number in range(len(held) + 1) if number not in held)
+        held.add(gpu)
+        return gpu
+
+
+class _Addresses:
+    """The blocks of our range that gangs hold; read once, when the first gang is placed."""
+
+    def __init__(self, connection: Connection, pool_row: int, network: str, within: IPv4Network) -> None:
+        self._connection = connection
+        self._pool_row = pool_row
+        self._network = network
+        self._within = within
+        self._taken: list[IPv4Network] | None = None
+
+    def find(self, placement: Placement) -> IPv4Network:
+        """A free block for a gang. Raises ResourceExhausted."""
+        if self._taken is None:
+            # Two pools are placed in at the same time, and the range is one.
+            self._connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADDRESSES})
+            rows = self._connection.execute(select(GangNetwork.subnet)).scalars()
+            self._taken = [IPv4Network(cidr) for cidr in rows]
+        wanted = addresses_wanted(len(placement.nodes), shared=self._driver(placement) == OVERLAY)
+        return first_free_block(self._within, hosts=wanted, taken=self._taken)
+
+    def take(self, placement: Placement, block: IPv4Network) -> None:
+        """Write down whose the block is, and on which engine its network is going to be if that is known."""
+        driver = self._driver(placement)
+        self._connection.execute(
+            insert(GangNetwork).values(
+                job_id=placement.job_id,
+                attempt=placement.attempt,
+                pool_id=self._pool_row,
+                subnet=str(block),
+                driver=driver,
+                nodes=sorted(set(placement.nodes)) if driver == BRIDGE else [],
             )
+        )
+        if self._taken is not None:
+            self._taken.append(block)
+
+    def _driver(self, placement: Placement) -> str:
+        return driver_of(self._network, len(set(placement.nodes)))
 
 
-_ROOM = (
-    select(
-        Node.id,
-        Node.name,
-        Node.slots,
-        # Below zero where its slots were made fewer than the ranks that run: that is no other node's debt.
-        func.greatest(
-            0,
-            Node.slots
-            - select(func.count())
-            .select_from(Rank)
-            .where(Rank.node_id == Node.id, Rank.released_at.is_(None))
-            .correlate(Node)
-            .scalar_subquery(),
-        ),
-    )
-    .where(Node.pool_id == bindparam("pool"), Node.state == "READY", Node.deleted_at.is_(None))
-    .order_by(Node.id)
-)
-
-
-def _room(connection: Connection, pool_row: int) -> list[NodeRoom]:
-    rows = connection.execute(_ROOM, {"pool": pool_row})
-    return [NodeRoom(row[0], row[1], row[2], row[3]) for row in rows]
-
-
-def _reserve(connection: Connection, pool_row: int, placement: Placement, network_range: IPv4Network) -> bool:
+def _reserve(connection: Connection, placement: Placement, addresses: _Addresses) -> bool:
     """Take one placement's room and addresses; False where its job moved on or no address block is free."""
-    subnet = None
+    block = None
     if len(placement.nodes) > 1:
-        taken = [IPv4Network(cidr) for cidr in connection.execute(select(GangNetwork.subnet)).scalars()]
         try:
-            subnet = first_free_block(network_range, hosts=len(placement.nodes), taken=taken)
+            block = addresses.find(placement)
         except ResourceExhausted as error:
             log.warning("gang_put_off", job=placement.job_id, why=str(error))
             return False
@@ -177,10 +179,80 @@ def _reserve(connection: Connection, pool_row: int, placement: Placement, networ
         return False
     if not rank_moves.place_ranks(connection, placement.job_id, placement.attempt, placement.nodes):
         raise RuntimeError(f"job {placement.job_id} is QUEUED with ranks that are not WAITING")
-    if subnet is not None:
-        connection.execute(
-            insert(GangNetwork).values(
-                job_id=placement.job_id, attempt=placement.attempt, pool_id=pool_row, subnet=str(subnet)
-            )
-        )
+    if block is not None:
+        addresses.take(placement, block)
     return True
+
+
+_JOBS = text(
+    "SELECT id, attempt, num_ranks, cpu_milli, memory_bytes, node_labels, avoided_nodes FROM jobs"
+    " WHERE id = ANY(:jobs) AND pool_id = :pool"
+)
+
+
+def _read_jobs(connection: Connection, pool_row: int, placements: Sequence[Placement]) -> dict[str, WaitingJob]:
+    asked = {"jobs": [placement.job_id for placement in placements], "pool": pool_row}
+    return {
+        row.id: WaitingJob(
+            row.id,
+            row.attempt,
+            row.num_ranks,
+            0.0,
+            need=Need(row.cpu_milli, row.memory_bytes),
+            labels=tuple(sorted(row.node_labels.items())),
+            avoided=frozenset(row.avoided_nodes),
+        )
+        for row in connection.execute(_JOBS, asked)
+    }
+
+
+_HOLD = text(
+    "UPDATE ranks SET cpu_milli = held.cpu, memory_bytes = held.memory, gpu = held.gpu"
+    " FROM unnest(CAST(:jobs AS text[]), CAST(:attempts AS int[]), CAST(:ranks AS int[]), CAST(:cpus AS int[]),"
+    " CAST(:memories AS bigint[]), CAST(:gpus AS int[])) AS held(job, attempt, rank, cpu, memory, gpu)"
+    " WHERE ranks.job_id = held.job AND ranks.attempt = held.attempt AND ranks.rank = held.rank"
+)
+
+
+def _write_holdings(connection: Connection, holdings: Sequence[_Holding]) -> None:
+    connection.execute(
+        _HOLD,
+        {
+            "jobs": [each.job_id for each in holdings],
+            "attempts": [each.attempt for each in holdings],
+            "ranks": [each.rank for each in holdings],
+            "cpus": [each.need.cpu_milli for each in holdings],
+            "memories": [each.need.memory_bytes for each in holdings],
+            "gpus": [each.gpu for each in holdings],
+        },
+    )
+
+
+# A row that is locked is being changed by who knows better; the next pass writes again.
+_WAIT = text(
+    "WITH found AS MATERIALIZED (SELECT j.id, w.* FROM jobs j JOIN unnest(CAST(:jobs AS text[]),"
+    " CAST(:attempts AS int[]), CAST(:reasons AS text[]), CAST(:statuses AS text[]), CAST(:positions AS int[]),"
+    " CAST(:starts AS timestamptz[])) AS w(job, attempt, reason, status, position, starts_at)"
+    " ON j.id = w.job AND j.attempt = w.attempt WHERE j.state = 'QUEUED' ORDER BY j.id"
+    " FOR NO KEY UPDATE OF j SKIP LOCKED)"
+    " UPDATE jobs SET reason = found.reason, status = found.status, queue_position = found.position,"
+    " estimated_start_at = found.starts_at, updated_at = now() FROM found WHERE jobs.id = found.id"
+)
+
+
+def write_waiting(database: Database, waiting: Sequence[Waiting]) -> None:
+    """Set why each of these queued jobs waits, in one statement."""
+    if not waiting:
+        return
+    with database.transaction() as connection:
+        connection.execute(
+            _WAIT,
+            {
+                "jobs": [each.job_id for each in waiting],
+                "attempts": [each.attempt for each in waiting],
+                "reasons": [each.reason for each in waiting],
+                "statuses": [each.status for each in waiting],
+                "positions": [each.position for each in waiting],
+                "starts": [each.starts_at for each in waiting],
+            },
+        )

@@ -57,6 +57,7 @@ def move_ranks(
         changes.update(reason=reason, message=message)
     statement = _move_statement(
         tuple(sorted(changes)),
+        recorded=to in RANK_ENDED,
         ends=to in RANK_ENDED and "ended_at" not in changes,
         leased=lease_seconds is not None,
         released=released,
@@ -88,6 +89,7 @@ def move_ranks(
 def _move_statement(
     changed: tuple[str, ...],
     *,
+    recorded: bool,
     ends: bool,
     leased: bool,
     released: bool,
@@ -100,6 +102,8 @@ def _move_statement(
     building them out of expressions each time costs more than running them."""
     sets = ["state = :to", *(f"{name} = :set_{name}" for name in changed)]
     sets.append("lease_until = now() + make_interval(secs => :lease)" if leased else "lease_until = NULL")
+    if recorded:
+        sets.append("recorded_at = clock_timestamp()")
     if ends:
         sets.append("ended_at = now()")
     if released:

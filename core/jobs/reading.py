@@ -110,13 +110,15 @@ def list_jobs(database: Database, account: str, query: ListQuery) -> Page[JobRec
         )
 
 
-def get_notebook(database: Database, account: str, job_id: str, rank: int) -> bytes:
-    """The rank's executed notebook as .ipynb bytes, of the last attempt. Raises NotFound."""
+def get_notebook(database: Database, account: str, job_id: str, rank: int, *, attempt: int | None = None) -> bytes:
+    """The rank's executed notebook as .ipynb bytes, by default of the latest attempt. Raises NotFound."""
     with database.transaction() as connection:
         record = read_job(connection, account, job_id)
         content = connection.execute(
             select(Notebook.content).where(
-                Notebook.job_id == record.id, Notebook.attempt == record.attempt, Notebook.rank == rank
+                Notebook.job_id == record.id,
+                Notebook.attempt == (record.attempt if attempt is None else attempt),
+                Notebook.rank == rank,
             )
         ).scalar()
     if content is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import case, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 
 from core.database import Database
 from core.models import Job, Node, Rank
@@ -29,6 +29,10 @@ class StopPlan:
     endpoint: str
     grace_seconds: float
     actions: tuple[tuple[int, StopAction], ...]
+
+    def ranks_to(self, action: StopAction) -> tuple[int, ...]:
+        """The ranks that need this, in order."""
+        return tuple(rank for rank, needed in self.actions if needed is action)
 
 
 def plan_stop(database: Database, job_id: str, attempt: int, node_id: int) -> StopPlan | None:
@@ -74,16 +78,48 @@ def plan_stop(database: Database, job_id: str, attempt: int, node_id: int) -> St
     return StopPlan(job.endpoint, grace, actions)
 
 
-def record_signalled(database: Database, job_id: str, attempt: int, ranks: Sequence[int]) -> None:
-    """These ranks have been sent SIGTERM: their grace period begins."""
+def intend_signals(
+    database: Database, job_id: str, attempt: int, *, terminate: Sequence[int], kill: Sequence[int]
+) -> None:
+    """These ranks are about to be sent SIGTERM, and those SIGKILL: how they end then is the platform's doing.
+
+    Written before the signal is sent, as every intent is: an end that is seen before the signal is recorded must
+    not look like the rank's own.
+    """
     with database.transaction() as connection:
-        connection.execute(
-            update(Rank)
-            .where(
-                Rank.job_id == job_id,
-                Rank.attempt == attempt,
-                Rank.rank.in_(list(ranks)),
-                Rank.signalled_at.is_(None),
+        if terminate:
+            connection.execute(
+                update(Rank)
+                .where(*_are(job_id, attempt, terminate), Rank.termination_at.is_(None))
+                .values(termination_at=func.clock_timestamp())
             )
-            .values(signalled_at=func.clock_timestamp())
-        )
+        if kill:
+            connection.execute(
+                update(Rank)
+                .where(*_are(job_id, attempt, kill), Rank.killed_at.is_(None))
+                .values(killed_at=func.clock_timestamp())
+            )
+
+
+def record_signalled(
+    database: Database, job_id: str, attempt: int, ranks: Sequence[int], *, ended_before: Sequence[int] = ()
+) -> None:
+    """These ranks have been sent SIGTERM: their grace period begins. Those of `ended_before` did not run any more,
+    so that their end, which is still to be recorded, is their own."""
+    with database.transaction() as connection:
+        if ranks:
+            connection.execute(
+                update(Rank)
+                .where(*_are(job_id, attempt, ranks), Rank.signalled_at.is_(None))
+                .values(signalled_at=func.clock_timestamp())
+            )
+        if ended_before:
+            connection.execute(
+                update(Rank)
+                .where(*_are(job_id, attempt, ended_before), Rank.signalled_at.is_(None))
+                .values(termination_at=None)
+            )
+
+
+def _are(job_id: str, attempt: int, ranks: Sequence[int]) -> tuple[ColumnElement[bool], ...]:
+    return Rank.job_id == job_id, Rank.attempt == attempt, Rank.rank.in_(list(ranks))

@@ -7,7 +7,7 @@ own transaction, with the job's row locked, so that the last two ranks cannot bo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select, text, update
@@ -16,8 +16,10 @@ from core.database import Database
 from core.errors import FailedPrecondition, Superseded
 from core.jobs import job_moves, rank_moves
 from core.jobs.reading import not_found
-from core.jobs.verdict import RankOutcome, judge
+from core.jobs.retrying import OVERRUN_REASONS, AttemptCount, final_status, next_attempt
+from core.jobs.verdict import Overrun, RankOutcome, Verdict, judge
 from core.models import Job, Node, Rank
+from core.policies import RankFailurePolicy, retry_policy_from_json
 from core.states import JOB_ENDED, RANK_ENDED, JobState, RankState
 
 _STOPPING = "stopping its ranks"
@@ -87,10 +89,17 @@ def delete_all(database: Database, account: str, job_ids: Sequence[str]) -> list
     with database.transaction() as connection:
         # In the order of their ids, so that two calls that share jobs do not wait for each other in a ring.
         jobs = [_locked_job_of(connection, account, job_id) for job_id in sorted(job_ids)]
-        return [_delete(connection, job) for job in jobs]
+        return [delete_locked(connection, job) for job in jobs]
 
 
-def _delete(connection: Connection, job: LockedJob) -> Settled:
+def stop_locked(connection: Connection, job: LockedJob, *, reason: str, status: str) -> Settled:
+    """Stop a locked job's attempt, for a reason that its verdict will name."""
+    job_moves.mark_stopping(connection, job.id, job.attempt, reason=reason, status=status)
+    return _end_what_never_started(connection, lock_job(connection, job.id))
+
+
+def delete_locked(connection: Connection, job: LockedJob) -> Settled:
+    """Stop a locked job and have it gone once its containers are."""
     if job.state != JobState.DELETING.value:
         job_moves.move_job(
             connection, job.id, job.attempt, JobState.DELETING, reason="DELETED", status="being deleted"
@@ -100,7 +109,19 @@ def _delete(connection: Connection, job: LockedJob) -> Settled:
 
 
 _LOCK = (
-    select(Job.id, Job.pool_id, Job.state, Job.attempt, Job.num_ranks, Job.stop_requested_at)
+    select(
+        Job.id,
+        Job.pool_id,
+        Job.state,
+        Job.attempt,
+        Job.num_ranks,
+        Job.stop_requested_at,
+        Job.reason,
+        Job.status,
+        Job.uncharged_attempts,
+        Job.spec["rank_failure_policy"].as_string().label("rank_failure_policy"),
+        Job.spec["retry_policy"].label("retry_policy"),
+    )
     .where(Job.id == bindparam("job"))
     .with_for_update()
 )
@@ -117,12 +138,11 @@ def lock_job(connection: Connection, job_id: str) -> LockedJob:
 def settle(connection: Connection, job: LockedJob) -> Settled:
     """Judge a locked job after one of its ranks has ended, and move it where the verdict says."""
     outcomes = read_outcomes(connection, job.id, job.attempt)
-    verdict = judge(outcomes)
+    verdict = judge(outcomes, policy_of(job), _overrun(job))
     if verdict.stop and job.stop_requested_at is None:
         job_moves.mark_stopping(connection, job.id, job.attempt, reason=verdict.reason, status=verdict.status)
         return _end_what_never_started(connection, lock_job(connection, job.id))
-    ended = all(outcome.state in RANK_ENDED for outcome in outcomes)
-    if not ended:
+    if not all(outcome.state in RANK_ENDED for outcome in outcomes):
         return Settled(job.pool_id)
     state = JobState(job.state)
     if state is JobState.CANCELLING:
@@ -131,11 +151,51 @@ def settle(connection: Connection, job: LockedJob) -> Settled:
         )
     elif state is JobState.DELETING:
         _purge_if_released(connection, job)
-    elif state not in JOB_ENDED and verdict.end is not None:
-        job_moves.move_job(
-            connection, job.id, job.attempt, verdict.end, reason=verdict.reason, status=verdict.status
-        )
+    elif state not in JOB_ENDED:
+        return _end_attempt(connection, job, verdict)
     return Settled(job.pool_id, ended=True)
+
+
+def policy_of(job: LockedJob) -> RankFailurePolicy:
+    """What a failed rank does to the others. A specification stored before there were policies has none."""
+    return RankFailurePolicy(job.rank_failure_policy or RankFailurePolicy.FAIL_ALL)
+
+
+def _overrun(job: LockedJob) -> Overrun | None:
+    """The clock for which the job is being stopped, if it is for one."""
+    if job.stop_requested_at is None or job.reason not in OVERRUN_REASONS:
+        return None
+    return Overrun(job.reason, job.status)
+
+
+def _end_attempt(connection: Connection, job: LockedJob, verdict: Verdict) -> Settled:
+    """Every rank has ended: so does the job, or its next attempt begins once no container of this one is left."""
+    count = AttemptCount(job.attempt, job.uncharged_attempts)
+    retry_policy = retry_policy_from_json(job.retry_policy)
+    following = next_attempt(verdict, JobState(job.state), count, retry_policy, policy_of(job))
+    if following is None:
+        if verdict.end is not None:
+            status = final_status(verdict, count)
+            job_moves.move_job(connection, job.id, job.attempt, verdict.end, reason=verdict.reason, status=status)
+        return Settled(job.pool_id, ended=True)
+    if _holds_slots(connection, job.id):
+        # Noted, so that whoever frees the last slot asks again; a job that is cancelled before ends instead.
+        job_moves.mark_stopping(
+            connection, job.id, job.attempt, reason=verdict.reason, status=f"{verdict.status}; will start again"
+        )
+        return Settled(job.pool_id)
+    if job_moves.requeue_job(
+        connection,
+        job.id,
+        job.attempt,
+        reason=verdict.reason,
+        status=following.status,
+        delay_seconds=following.delay_seconds,
+        charged=following.is_charged,
+        avoid_node=following.avoid_node,
+    ):
+        rank_moves.insert_ranks(connection, job.id, job.attempt + 1, job.num_ranks)
+    return Settled(job.pool_id, ended=True, slots_freed=True)
 
 
 _AWAITED = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE pool_id = :pool AND state = 'QUEUED')")
@@ -153,11 +213,14 @@ def release(database: Database, job_id: str, attempt: int, ranks: Sequence[int])
             return None
         if not rank_moves.release_ranks(connection, job_id, attempt, ranks):
             return None
+        settled = Settled(job.pool_id)
         if job.state == JobState.DELETING.value:
             _purge_if_released(connection, job)
+        elif job.attempt == attempt and job.stop_requested_at is not None:
+            settled = settle(connection, job)
         # Nobody waiting means nothing to ring for: most slots of an idle pool are freed so.
         awaited = connection.execute(_AWAITED, {"pool": job.pool_id}).scalar_one()
-    return Settled(job.pool_id, slots_freed=bool(awaited))
+    return replace(settled, slots_freed=bool(awaited))
 
 
 _OUTCOMES = (
@@ -171,6 +234,9 @@ _OUTCOMES = (
         Rank.message,
         Rank.started_at,
         Rank.ended_at,
+        Rank.node_id,
+        Rank.recorded_at,
+        Rank.last_lines,
     )
     .outerjoin(Node, Node.id == Rank.node_id)
     .where(Rank.job_id == bindparam("job"), Rank.attempt == bindparam("attempt"))
@@ -219,7 +285,7 @@ def _end_what_never_started(connection: Connection, job: LockedJob) -> Settled:
     )
     stops = tuple(StopOrder(group, job.id, job.attempt, node_id) for group, node_id in nodes)
     settled = settle(connection, job)
-    return Settled(settled.pool_row, stops, settled.ended, bool(moved))
+    return Settled(settled.pool_row, stops, settled.ended, bool(moved) or settled.slots_freed)
 
 
 def _locked_job_of(connection: Connection, account: str, job_id: str) -> LockedJob:
@@ -235,10 +301,15 @@ def _locked_job_of(connection: Connection, account: str, job_id: str) -> LockedJ
 
 
 def _purge_if_released(connection: Connection, job: LockedJob) -> None:
-    holding = connection.execute(
-        select(func.count())
-        .select_from(Rank)
-        .where(Rank.job_id == job.id, Rank.node_id.is_not(None), Rank.released_at.is_(None))
-    ).scalar_one()
-    if not holding:
+    if not _holds_slots(connection, job.id):
         job_moves.purge_job(connection, job.id)
+
+
+_HOLDS = text(
+    "SELECT EXISTS (SELECT 1 FROM ranks WHERE job_id = :job AND node_id IS NOT NULL AND released_at IS NULL)"
+)
+
+
+def _holds_slots(connection: Connection, job_id: str) -> bool:
+    """Whether a container of any attempt may be left."""
+    return bool(connection.execute(_HOLDS, {"job": job_id}).scalar_one())

@@ -46,7 +46,12 @@ def find_due(database: Database) -> Due:
     )
     with database.transaction() as connection:
         pools = connection.execute(
-            select(Job.pool_id).distinct().where(Job.state == JobState.QUEUED.value)
+            select(Job.pool_id)
+            .distinct()
+            .where(
+                Job.state == JobState.QUEUED.value,
+                or_(Job.not_before_at.is_(None), Job.not_before_at <= func.now()),
+            )
         ).scalars()
         return Due(
             tuple(pools),

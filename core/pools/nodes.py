@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, Text, bindparam, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, Text, and_, bindparam, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.database import Database
@@ -35,13 +35,17 @@ class NodeDetails:
     node: str
     endpoint: str
     worker_group: str
+    address: str
     slots: int
     slots_in_use: int
     cpu_count: int
     gpu_count: int
     memory_bytes: int
     free_disk_bytes: int | None
+    free_inodes: int | None
     engine_version: str
+    swarm_role: str
+    withheld: str
     state: str
     state_detail: str
     state_since: datetime
@@ -64,13 +68,17 @@ _COLUMNS = (
     Node.name.label("node"),
     Node.endpoint,
     Node.worker_group,
+    Node.address,
     Node.slots,
     _IN_USE.label("slots_in_use"),
     Node.cpu_count,
     Node.gpu_count,
     Node.memory_bytes,
     Node.free_disk_bytes,
+    Node.free_inodes,
     Node.engine_version,
+    Node.swarm_role,
+    Node.withheld,
     Node.state,
     Node.state_detail,
     Node.state_since,
@@ -93,13 +101,17 @@ NODE_LISTING = Listing(
         "name": _text(_NAME + literal("/nodes/", Text()) + Node.name),
         "endpoint": _text(Node.endpoint),
         "workerGroup": _text(Node.worker_group),
+        "address": _text(Node.address),
         "slots": _number(Node.slots),
         "slotsInUse": _number(_IN_USE),
         "gpus": _number(Node.gpu_count),
         "cpus": _number(Node.cpu_count),
         "memoryBytes": _number(Node.memory_bytes),
         "freeDiskBytes": _number(Node.free_disk_bytes, nullable=True),
+        "freeInodes": _number(Node.free_inodes, nullable=True),
         "engineVersion": _text(Node.engine_version),
+        "swarmRole": _text(Node.swarm_role),
+        "accepting": ListField(FieldType.BOOL, and_(Node.state == READY, Node.withheld == "")),
         "state": ListField(FieldType.ENUM, Node.state, names=STATES),
         "stateTime": ListField(FieldType.TIME, Node.state_since),
         "createTime": ListField(FieldType.TIME, Node.created_at),
@@ -111,7 +123,15 @@ NODE_LISTING = Listing(
 
 
 def create_node(
-    database: Database, account: str, pool: str, node: str, *, endpoint: str, worker_group: str, slots: int
+    database: Database,
+    account: str,
+    pool: str,
+    node: str,
+    *,
+    endpoint: str,
+    worker_group: str,
+    slots: int,
+    address: str = "",
 ) -> NodeDetails:
     """A new node, DOWN until a supervisor of its group has seen its engine; `slots` 0 leaves them to the rule.
 
@@ -128,6 +148,7 @@ def create_node(
                     name=node,
                     endpoint=endpoint,
                     worker_group=worker_group,
+                    address=address,
                     slots=0,
                     wanted_slots=slots,
                     cpu_count=0,
@@ -158,13 +179,19 @@ def list_nodes(database: Database, account: str, pool: str, query: ListQuery) ->
         return select_page(connection, base, NODE_LISTING, query, lambda fields: NodeDetails(**fields))
 
 
-def change_slots(database: Database, account: str, pool: str, node: str, slots: int | None) -> NodeDetails:
-    """Set how many slots are asked for, 0 for the rule's; None changes nothing.
+def change_node(
+    database: Database, account: str, pool: str, node: str, *, slots: int | None, address: str | None = None
+) -> NodeDetails:
+    """Set how many slots are asked for, 0 for the rule's, and the host's address; None changes nothing.
 
     Ranks that run beyond fewer slots go on; nothing new is placed until enough have ended.
     """
     with database.transaction() as connection:
         found = _lock(connection, account, pool, node)
+        if address is not None:
+            connection.execute(
+                update(Node).where(Node.id == found.row).values(address=address, updated_at=func.now())
+            )
         if slots is not None:
             connection.execute(
                 update(Node).where(Node.id == found.row).values(wanted_slots=slots, updated_at=func.now())

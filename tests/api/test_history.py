@@ -44,7 +44,12 @@ def failed(database: Database, create: Create, key_of: Callable[[str], str]) -> 
             sources=frozenset(RankState),
             reason="OUT_OF_MEMORY",
             message="Killed",
-            columns={"exit_code": 137, "oom_killed": True, "ended_at": datetime(2026, 1, 2, tzinfo=UTC)},
+            columns={
+                "exit_code": 137,
+                "oom_killed": True,
+                "ended_at": datetime(2026, 1, 2, tzinfo=UTC),
+                "last_lines": "working\nKilled\n",
+            },
         )
         job_moves.move_job(connection, key, 1, JobState.FAILED, reason="RANK_FAILED", status="rank 1 failed")
     return job_id
@@ -65,6 +70,7 @@ def test_ranks_of_a_job_are_listed_in_order_with_what_became_of_them(admin: http
         "outOfMemory": True,
         "reason": "OUT_OF_MEMORY",
         "status": "Killed",
+        "lastLines": ["working", "Killed"],
         "logBytes": "0",
         "placeTime": None,
         "startTime": None,

@@ -11,9 +11,11 @@ import pytest
 from sqlalchemy import insert
 
 from core.database import Database
+from core.jobs import job_moves, rank_moves
 from core.log_records import LogRecord
 from core.logs import ChunkToStore, append_chunks
 from core.models import Notebook
+from core.states import JobState
 
 START_NS = 1_767_225_600 * 10**9  # 2026-01-01T00:00:00Z
 Create = Callable[..., str]
@@ -49,6 +51,33 @@ def _lines(pages: list[list[dict[str, Any]]]) -> list[str]:
 
 
 IN_ORDER = [f"rank {i % 2} line {i // 2}" for i in range(20)]
+
+
+def test_get_logs_and_notebook_of_an_attempt_are_its_own(
+    admin: httpx.Client, database: Database, logged: str
+) -> None:
+    with database.transaction() as connection:
+        job_moves.move_job(connection, logged, 1, JobState.PENDING, status="")
+        job_moves.requeue_job(connection, logged, 1, reason="X", status="again", delay_seconds=0, charged=True)
+        rank_moves.insert_ranks(connection, logged, 2, 2)
+        for attempt in (1, 2):
+            content = zlib.compress(b'{"attempt": %d}' % attempt)
+            values = insert(Notebook).values(job_id=logged, attempt=attempt, rank=0, content=content)
+            connection.execute(values)
+    append_chunks(database, [ChunkToStore(logged, 2, 0, 0, [LogRecord(START_NS, 1, b"second\n")], 0, 0)])
+    assert admin.get(f"/batchJobs/{logged}").json()["attempt"] == 2
+    assert _lines(_pages(admin, logged, startFromHead="true")) == ["second"]
+    assert _lines(_pages(admin, logged, startFromHead="true", attempt=1, pageSize=7)) == IN_ORDER
+    assert _pages(admin, logged, attempt=3) == [[]]
+    notebook = f"/batchJobs/{logged}/ranks/0/notebook"
+    found = [admin.get(notebook, params=params).json()["attempt"] for params in ({}, {"attempt": 1})]
+    assert found == [2, 1]
+    assert admin.get(notebook, params={"attempt": 3}).status_code == 404
+    for path in (f"/batchJobs/{logged}:getLogs", notebook):
+        assert admin.get(path, params={"attempt": -1}).status_code == 400
+    token = admin.get(f"/batchJobs/{logged}:getLogs", params={"attempt": 1, "pageSize": 1}).json()["nextPageToken"]
+    answer = admin.get(f"/batchJobs/{logged}:getLogs", params={"pageSize": 1, "pageToken": token})
+    assert answer.status_code == 400, "the token is of another question"
 
 
 @pytest.mark.parametrize("page_size", [1, 3, 7, 20, 100])

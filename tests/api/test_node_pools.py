@@ -213,7 +213,6 @@ def test_bad_creation_of_a_pool_is_refused_by_name(admin: httpx.Client, body: ob
     [
         ({"eksNodePool": {}}, "eksNodePool"),
         ({"fakeNodePool": {"replicas": 1}}, "fakeNodePool"),
-        ({"dockerNodePool": {"network": "overlay"}}, "dockerNodePool.network"),
     ],
 )
 def test_kind_of_pool_that_is_not_served_answers_501(
@@ -519,3 +518,20 @@ def test_offered_pool_with_bindings_does_not_exist_for_accounts_not_bound(
     assert owner.post("/nodePoolBindings", json=bind).status_code == 200
     assert admin.get(f"/nodePools/{pool_id}").status_code == 200
     assert user.post("/batchJobs", json=job).status_code == 200
+
+
+@pytest.mark.parametrize("network", ["bridge", "overlay", "host", ""])
+def test_network_of_each_kind_is_taken(admin: httpx.Client, make_pool: Callable[..., str], network: str) -> None:
+    pool_id = make_pool(dockerNodePool={"network": network})
+    assert admin.get(f"/nodePools/{pool_id}").json()["dockerNodePool"]["network"] == network
+
+
+@pytest.mark.parametrize("network", ["Overlay", "none", "macvlan", "a\0", "x" * 5000])
+def test_network_of_no_kind_is_refused_by_name(
+    admin: httpx.Client, make_pool: Callable[..., str], network: str
+) -> None:
+    fields = {"dockerNodePool": {"network": network}}
+    made = admin.post("/nodePools", json={"nodePool": fields, "nodePoolId": "never"})
+    assert violations(made) == {"nodePool.dockerNodePool.network"}
+    changed = admin.patch(f"/nodePools/{make_pool()}", json=fields)
+    assert violations(changed) == {"dockerNodePool.network"}

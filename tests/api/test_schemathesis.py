@@ -60,7 +60,8 @@ def _links(document: Json, path: str) -> Iterator[tuple[str, Json]]:
     below = "" if path == "/v1/accounts" else "[^{}]*"
     for other, _, operation in operations(document):
         of_one = re.fullmatch(rf"{re.escape(path)}/\{{(\w+)\}}{below}", other)
-        if of_one:
+        # What a `:delete` is to remove is in its body: that it is not there says nothing of what was made.
+        if of_one and not other.endswith(":delete"):
             target = operation["operationId"]
             parameters = {**above, of_one[1]: "$response.body#/name#regex:.+/(.+)"}
             yield target, {"operationId": target, "parameters": parameters}

@@ -16,6 +16,7 @@ from core.enrolment import ensure_first_account
 from core.errors import FailedPrecondition, NotFound, Superseded
 from core.jobs import ending, launching, stopping
 from core.jobs.ending import RankExit
+from core.jobs.gang_networks import networks_to_remove
 from core.jobs.job_moves import move_job
 from core.jobs.placing import Placement, place, take_snapshot
 from core.jobs.quotas import Limits
@@ -146,7 +147,7 @@ def test_record_exit_of_every_rank_completes_the_job_and_frees_its_slots(pool: P
     assert len(ending.watched_ranks(pool.database, pool.node.id)) == 3
     stopping.release(pool.database, job, 1, [0, 1, 2])
     assert ending.watched_ranks(pool.database, pool.node.id) == []
-    assert (job, 1) in ending.networks_to_remove(pool.database)
+    assert (job, 1) in networks_to_remove(pool.database, pool.node.id)
 
 
 def test_record_exit_a_second_time_is_superseded(pool: Pool) -> None:
@@ -205,7 +206,7 @@ def test_delete_of_a_running_job_waits_for_its_containers(pool: Pool) -> None:
     stopping.release(pool.database, job, 1, [0, 1])
     with pytest.raises(NotFound):
         pool.state(job)
-    assert (job, 1) in ending.networks_to_remove(pool.database)
+    assert (job, 1) in networks_to_remove(pool.database, pool.node.id)
 
 
 def test_find_due_sees_what_nobody_rang_for(pool: Pool) -> None:

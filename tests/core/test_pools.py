@@ -111,7 +111,7 @@ def test_slots_of_a_node_follow_the_rule_once_it_is_seen(
     site: Site, wanted: int, ranks_per_node: int, facts: dict[str, Any], slots: int
 ) -> None:
     change_pool(site.database, site.account, "default", {"ranks_per_node": ranks_per_node})
-    nodes.change_slots(site.database, site.account, "default", "node", wanted)
+    nodes.change_node(site.database, site.account, "default", "node", slots=wanted)
     assert site.node().slots == (wanted or ranks_per_node)
     assert record_facts(site.database, site.row, replace(FACTS, **facts))
     assert (site.node().slots, site.node().state) == (slots, "READY")
@@ -185,7 +185,7 @@ def test_room_is_neither_on_deleted_nodes_nor_below_zero(site: Site) -> None:
     record_facts(site.database, site.add_node("gone").row, FACTS)
     assert site.place(site.submit(4), 4)
     nodes.delete_node(site.database, site.account, "default", "gone")
-    nodes.change_slots(site.database, site.account, "default", "node", 2)
+    nodes.change_node(site.database, site.account, "default", "node", slots=2)
     assert site.room() == [("node", 2, 0), ("other", 8, 8)]
     assert site.node().slots_in_use == 4
     assert [node.name for node in nodes_of_group(site.database, site.account)] == ["node", "other"]
@@ -223,7 +223,7 @@ def test_node_made_again_keeps_the_slots_that_were_asked_for(site: Site) -> None
     }
     ensure_node(site.database, **local, endpoint="unix:///a", cpu_count=4)
     assert site.node("local").slots == 8 and site.node("local").state == "READY"
-    nodes.change_slots(site.database, site.account, "default", "local", 3)
+    nodes.change_node(site.database, site.account, "default", "local", slots=3)
     ensure_node(site.database, **local, endpoint="unix:///b", cpu_count=40)
     node = site.node("local")
     assert (node.slots, node.cpu_count, node.endpoint) == (3, 40, "unix:///b")

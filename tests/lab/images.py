@@ -26,18 +26,23 @@ WORK = "longshore-test/work:1"
 
 def ensure_busybox() -> None:
     """BUSYBOX and BARE on the engine, from Debian's static busybox."""
-    program = shutil.which("busybox")
-    assert program, "busybox-static is not installed: tests/run installs it"
     engine: Any = docker.DockerClient(base_url=ENGINE)
     try:
-        if not engine.images.list(BUSYBOX):
-            listing = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
-            tree = _tree(program, listing.stdout.split())
-            engine.api.import_image_from_data(tree, repository=BUSYBOX[:-2], tag="1")
-        if not engine.images.list(BARE):
-            engine.api.import_image_from_data(_tree(program, []), repository=BARE[:-2], tag="1")
+        import_busybox(engine)
     finally:
         engine.close()
+
+
+def import_busybox(engine: Any) -> None:
+    """BUSYBOX and BARE on any engine that has not got them."""
+    program = shutil.which("busybox")
+    assert program, "busybox-static is not installed: tests/run installs it"
+    if not engine.images.list(BUSYBOX):
+        listing = subprocess.run([program, "--list"], capture_output=True, text=True, check=True)
+        tree = _tree(program, listing.stdout.split())
+        engine.api.import_image_from_data(tree, repository=BUSYBOX[:-2], tag="1")
+    if not engine.images.list(BARE):
+        engine.api.import_image_from_data(_tree(program, []), repository=BARE[:-2], tag="1")
 
 
 def ensure_work(files: dict[str, str]) -> str:

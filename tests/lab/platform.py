@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,23 @@ RUNNING: list[Platform] = []
 
 
 class Platform:
-    """Four real processes on one engine. `kill` and `start` are for fault tests."""
+    """Four real processes on one engine, or on all of `endpoints`. `kill` and `start` are for fault tests.
 
-    def __init__(self, servers: Servers, folder: Path, *, slots: int = 8, **settings: Any) -> None:
+    `network` is the pool's; nodes of an engine that is reached by a socket have this machine's address then.
+    `commands` replace what some of the processes are.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        folder: Path,
+        *,
+        slots: int = 8,
+        endpoints: Sequence[str] = (ENGINE,),
+        network: str = "",
+        commands: Mapping[str, Sequence[str]] | None = None,
+        **settings: Any,
+    ) -> None:
         self.servers = servers
         self.folder = folder
         self.installation = f"test-{secrets.token_hex(4)}"
@@ -51,8 +66,10 @@ class Platform:
         self._connection = psycopg.connect(self.database_url, autocommit=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        # docker-py's own client: tests look at the engine past the platform.
-        self.engine: Any = docker.DockerClient(base_url=ENGINE)
+        self.endpoints = tuple(endpoints)
+        self._commands = {**COMMANDS, **(commands or {})}
+        # docker-py's own client: tests look at the engine past the platform. With several it is the first's.
+        self.engine: Any = docker.DockerClient(base_url=self.endpoints[0])
         octet = free_octet(self.engine)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
@@ -68,20 +85,33 @@ class Platform:
             **{f"LONGSHORE_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.client = self.new_account("acme", "ann@acme.test", may_own_nodes=True)
-        ensure_pool(self.database, account="acme")
-        ensure_node(
-            self.database,
-            account="acme",
-            endpoint=ENGINE,
-            worker_group=self.installation,
-            cpu_count=slots // 2,
-            memory_bytes=8 << 30,
-            slots=slots,
-        )
+        self._add_nodes(slots, network)
         for name in COMMANDS:
             self.start(name)
         RUNNING.append(self)
         wait_until(self._ready, 30, "the API answers")
+
+    def _add_nodes(self, slots: int, network: str) -> None:
+        ensure_pool(self.database, account="acme")
+        for number, endpoint in enumerate(self.endpoints):
+            ensure_node(
+                self.database,
+                account="acme",
+                name=f"node-{number}" if number else "local",
+                endpoint=endpoint,
+                worker_group=self.installation,
+                cpu_count=slots // 2,
+                memory_bytes=8 << 30,
+                slots=slots,
+            )
+        if network:
+            self._connection.execute("UPDATE node_pools SET network = %s", (network,))
+            self._connection.execute("UPDATE nodes SET address = '127.0.0.1' WHERE endpoint LIKE 'unix:%%'")
+
+    @cached_property
+    def engines(self) -> tuple[Any, ...]:
+        """A client of each engine."""
+        return (self.engine, *(docker.DockerClient(base_url=endpoint) for endpoint in self.endpoints[1:]))
 
     def new_account(
         self, account: str, email: str, *, is_operator: bool = False, may_own_nodes: bool = False
@@ -98,18 +128,27 @@ class Platform:
         assert key is not None
         return ApiClient(self.url, account, key)
 
-    def start(self, name: str) -> None:
-        """Start one of the processes; its output goes to a file of the folder."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, *COMMANDS[name]],
+    def start(self, name: str, *, group: str = "") -> None:
+        """Start one of the processes; its output goes to a file of the folder.
+
+        With a worker group of its own it is a further process, known as `name@group`.
+        """
+        known = f"{name}@{group}" if group else name
+        own = {"LONGSHORE_WORKER_GROUP": group} if group else {}
+        with (self.folder / f"{known}.log").open("ab") as log:
+            self._processes[known] = subprocess.Popen(
+                [sys.executable, *self._commands[name]],
                 cwd=ROOT,
-                env=self._environment,
+                env={**self._environment, **own},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def pid(self, name: str) -> int:
+        """Of one of the processes."""
+        return self._processes[name].pid
 
     def kill(self, name: str) -> None:
         """SIGKILL one of the processes, and see it gone."""
@@ -120,12 +159,16 @@ class Platform:
     def containers(self) -> list[Any]:
         """Every container of this platform, running, ended, or being removed."""
         label = f"longshore.installation={self.installation}"
-        return list(self.engine.containers.list(all=True, sparse=True, filters={"label": label}))
+        return [
+            found
+            for engine in self.engines
+            for found in engine.containers.list(all=True, sparse=True, filters={"label": label})
+        ]
 
     def gang_networks(self) -> list[Any]:
         """Every gang network of this platform."""
         labels = [f"longshore.installation={self.installation}", "longshore.network=gang"]
-        return list(self.engine.networks.list(filters={"label": labels}))
+        return [found for engine in self.engines for found in engine.networks.list(filters={"label": labels})]
 
     def slots_in_use(self) -> int:
         """Ranks that hold a slot."""
@@ -151,7 +194,7 @@ class Platform:
 
     def story(self, lines: int = 40) -> str:
         """The ends of all logs, and every job that has not ended with its ranks."""
-        tails = [f"--- {name}\n" + "\n".join(self.log(name).splitlines()[-lines:]) for name in COMMANDS]
+        tails = [f"--- {name}\n" + "\n".join(self.log(name).splitlines()[-lines:]) for name in self._processes]
         ranks = self.query(
             "SELECT j.id, j.state, j.status, r.rank, r.state, r.lease_until FROM jobs j"
             " JOIN ranks r ON r.job_id = j.id WHERE r.released_at IS NULL"
@@ -170,9 +213,10 @@ class Platform:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
-        remove_ours(self.engine, self.installation)
+        for engine in self.engines:
+            remove_ours(engine, self.installation)
+            engine.close()
         self.client.close()
-        self.engine.close()
         self._connection.close()
         self.database.close()
 

@@ -13,12 +13,12 @@ class ReplyProxy:
     this order, on one connection, nothing comes back on that connection any more; `withheld` says that it did.
     """
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, address: str = "127.0.0.1") -> None:
         self._target_port = target_port
         self._armed: tuple[bytes, ...] = ()
         self._sockets: list[socket.socket] = []
         self.withheld = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((address, 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from worker.docker_engine.facts import engine_facts
+from worker.docker_engine.facts import FreeSpace, engine_facts
 
 INFO: dict[str, Any] = {"ID": "abc", "Name": "host-1", "ServerVersion": "28.3.1", "NCPU": 16, "MemTotal": 64 << 30}
 
@@ -32,5 +32,5 @@ def test_gpus_of_an_engine_are_counted_once_each(devices: dict[str, Any], gpus: 
 
 
 def test_clones_of_one_machine_are_different_engines() -> None:
-    other = engine_facts({**INFO, "Name": "host-2"}, 1)
-    assert other.engine_id != engine_facts(INFO, 1).engine_id
+    other = engine_facts({**INFO, "Name": "host-2"}, FreeSpace(1, None))
+    assert other.engine_id != engine_facts(INFO, None).engine_id

@@ -7,7 +7,9 @@ import pytest
 from core.errors import (
     CommandNotStarted,
     ContainerGone,
+    DiskFull,
     EngineError,
+    EngineRefused,
     ImageNotFound,
     ImagePlatformMismatch,
     RegistryDenied,
@@ -26,6 +28,8 @@ from worker.docker_engine.faults import call_fault, last_line_of, pull_fault
         ('Get "http://r:5000/v2/": dial tcp 127.0.0.1:5000: connect: connection refused', RegistryUnreachable),
         ("dial tcp: lookup registry.invalid: no such host", RegistryUnreachable),
         ("no matching manifest for linux/amd64 in the manifest list entries", ImagePlatformMismatch),
+        ('Get "https://r/v2/": x509: certificate signed by unknown authority', RegistryUnreachable),
+        ("failed to register layer: write /usr/x: no space left on device", DiskFull),
         ("something new", EngineError),
     ],
 )
@@ -49,6 +53,30 @@ def test_pull_fault_each_known_sentence_is_its_own_error(text: str, kind: type[E
         (400, "No command specified", CommandNotStarted, "No command specified"),
         (404, "No such container: abc", ContainerGone, "No such container: abc"),
         (500, "driver failed", EngineError, "start failed: driver failed"),
+        (
+            500,
+            "unable to find user nosuch: no matching entries in passwd file",
+            CommandNotStarted,
+            "unable to find user nosuch: no matching entries in passwd file",
+        ),
+        (
+            400,
+            "Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+            EngineRefused,
+            "the engine refuses this: Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+        ),
+        (
+            400,
+            "failed to create shim task: OCI runtime create failed: cgroup went away: unknown",
+            EngineError,
+            "start failed: cgroup went away",
+        ),
+        (
+            500,
+            "mkdir /var/lib/docker/overlay2/ab: no space left on device",
+            DiskFull,
+            "the node's disk is full: mkdir /var/lib/docker/overlay2/ab: no space left on device",
+        ),
     ],
 )
 def test_call_fault_of_start_says_what_was_wrong(

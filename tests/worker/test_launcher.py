@@ -18,6 +18,8 @@ from core.jobs.quotas import Limits
 from core.jobs.reading import get_job
 from core.jobs.submitting import Submission, submit
 from core.nodes import ensure_node, nodes_of_group
+from core.pools.changing import change_pool
+from core.pools.nodes import change_node
 from core.queue import Bell, make_celery
 from core.sealing import sealing_keys
 from core.secrets import create_secret, delete_secret
@@ -52,6 +54,10 @@ class Steps:
             cpu_count=4,
             memory_bytes=8 << 30,
         )
+        # Two nodes on one engine: they meet by its host's own address.
+        change_pool(database, self.pool.account, "default", {"network": "host"})
+        for name in ("local", "other"):
+            change_node(database, self.pool.account, "default", name, slots=None, address="127.0.0.1")
         self.nodes = [node.id for node in nodes_of_group(database, self.pool.account)]
         self.engine: Any = docker.DockerClient(base_url=ENGINE)
         octet = free_octet(self.engine)

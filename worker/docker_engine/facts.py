@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from core.jobs.gang_networks import MANAGER, WORKER
 from core.nodes import EngineFacts
 from worker.engine import Observation
 from worker.image_names import repository_of
@@ -32,8 +35,26 @@ def observation(inspected: Mapping[str, Any]) -> Observation:
 _GPU_DEVICE = re.compile(r"nvidia\.com/gpu=\d+")
 
 
-def engine_facts(info: Mapping[str, Any], free_disk_bytes: int | None) -> EngineFacts:
+@dataclass(frozen=True)
+class FreeSpace:
+    """What is free where an engine keeps its data. A file system that counts no inodes never runs out of them."""
+
+    disk_bytes: int
+    inodes: int | None
+
+
+def free_space(folder: str) -> FreeSpace:
+    """What is free in a folder of this host for those who are not root. Raises OSError."""
+    found = os.statvfs(folder)
+    return FreeSpace(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+
+
+def engine_facts(info: Mapping[str, Any], free: FreeSpace | None) -> EngineFacts:
     """From GET /info."""
+    swarm = info.get("Swarm") or {}
+    role = ""
+    if swarm.get("LocalNodeState") == "active":
+        role = MANAGER if swarm.get("ControlAvailable") else WORKER
     devices = {str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or ()}
     return EngineFacts(
         # Clones of one machine share the id that its engine once made.
@@ -42,7 +63,9 @@ def engine_facts(info: Mapping[str, Any], free_disk_bytes: int | None) -> Engine
         cpu_count=int(info["NCPU"]),
         gpu_count=sum(_GPU_DEVICE.fullmatch(device) is not None for device in devices),
         memory_bytes=int(info["MemTotal"]),
-        free_disk_bytes=free_disk_bytes,
+        free_disk_bytes=None if free is None else free.disk_bytes,
+        free_inodes=None if free is None else free.inodes,
+        swarm_role=role,
     )
 
 

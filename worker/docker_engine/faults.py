@@ -10,7 +10,9 @@ import re
 from core.errors import (
     CommandNotStarted,
     ContainerGone,
+    DiskFull,
     EngineError,
+    EngineRefused,
     ImageNotFound,
     ImagePlatformMismatch,
     RegistryDenied,
@@ -20,6 +22,7 @@ from core.errors import (
 _TABLE: tuple[tuple[re.Pattern[str], type[EngineError], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), kind, sentence)
     for pattern, kind, sentence in (
+        (r"\bx509: ", RegistryUnreachable, "the registry's certificate is not trusted"),
         (
             r"no matching manifest for|does not match the specified platform|exec format error",
             ImagePlatformMismatch,
@@ -46,9 +49,13 @@ _TABLE: tuple[tuple[re.Pattern[str], type[EngineError], str], ...] = tuple(
         ),
     )
 )
+_DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+#: What the engine's own runtime failed at is not the request's fault, although some engines answer it with 400.
+_RUNTIME = re.compile(r"OCI runtime|runc|containerd|shim", re.IGNORECASE)
 _START = re.compile(
     r"exec(?:ve)?: |executable file not found|no such file or directory|permission denied|is a directory"
-    r"|starting container process|No command specified|chdir to cwd|not a directory",
+    r"|starting container process|No command specified|chdir to cwd|not a directory"
+    r"|unable to find (?:user|group) ",
     re.IGNORECASE,
 )
 _INIT = re.compile(r"^\[FATAL tini \(\d+\)\] exec (?P<file>\S+) failed: (?P<why>.*)$")
@@ -61,6 +68,8 @@ _NOISE = re.compile(
 
 def pull_fault(image: str, text: str) -> EngineError:
     """Why a pull failed, as one of our errors with a sentence that names the image."""
+    if _DISK_FULL.search(text):
+        return DiskFull(f"{image}: the node's disk is full: {_first_line(text)}")
     for pattern, kind, sentence in _TABLE:
         if pattern.search(text):
             return kind(f"{image}: {sentence}: {_first_line(text)}")
@@ -70,6 +79,8 @@ def pull_fault(image: str, text: str) -> EngineError:
 def call_fault(what: str, status: int, text: str) -> EngineError:
     """Why a create, start, or other call failed."""
     detail = _NOISE.sub("", _first_line(text))
+    if _DISK_FULL.search(text):
+        return DiskFull(f"the node's disk is full: {detail}")
     if what in ("create", "start"):
         if re.search("exec format error", text, re.IGNORECASE):
             return ImagePlatformMismatch(f"the image is not made for this node's platform: {detail}")
@@ -77,6 +88,8 @@ def call_fault(what: str, status: int, text: str) -> EngineError:
             return ImageNotFound(detail)
         if _START.search(text) and "No such container" not in text:
             return CommandNotStarted(_command_sentence(detail))
+        if status == 400 and _RUNTIME.search(text) is None:
+            return EngineRefused(f"the engine refuses this: {detail}")
     if status == 404:
         return ContainerGone(detail)
     return EngineError(f"{what} failed: {detail}")

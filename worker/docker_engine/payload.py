@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from core.jobs.gang_networks import HOST, OVERLAY
+from core.subnets import engines_half
 from worker.engine import ContainerSpec, NetworkSpec
 
 #: What is added back after all capabilities are dropped: what package tools and servers in common images
@@ -50,10 +52,13 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
             "RestartPolicy": {"Name": "no"},
             "LogConfig": LOG_CONFIG,
         },
-        "NetworkingConfig": {"EndpointsConfig": {spec.network: endpoint}},
     }
+    if spec.network != HOST:
+        body["NetworkingConfig"] = {"EndpointsConfig": {spec.network: endpoint}}
     if spec.limits.shm_bytes is not None:
         body["HostConfig"]["ShmSize"] = spec.limits.shm_bytes
+    if spec.working_directory:
+        body["WorkingDir"] = spec.working_directory
     if spec.entrypoint is not None:
         body["Entrypoint"] = list(spec.entrypoint)
     return body
@@ -62,11 +67,18 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
 def network_payload(spec: NetworkSpec) -> dict[str, Any]:
     """The body of POST /networks/create."""
     options = {"com.docker.network.bridge.enable_icc": "false"} if spec.isolated else {}
+    addresses = {"Subnet": str(spec.subnet)}
+    swarm: dict[str, Any] = {}
+    if spec.driver == OVERLAY:
+        # Every host of the swarm takes an address of its own for what it balances: none of a rank's.
+        addresses["IPRange"] = str(engines_half(spec.subnet))
+        swarm = {"Attachable": True, "Scope": "swarm"}
     return {
         "Name": spec.name,
         "CheckDuplicate": True,
-        "Driver": "bridge",
-        "IPAM": {"Driver": "default", "Config": [{"Subnet": str(spec.subnet)}]},
+        "Driver": spec.driver,
+        **swarm,
+        "IPAM": {"Driver": "default", "Config": [addresses]},
         "Options": options,
         "Labels": dict(spec.labels),
     }

@@ -11,35 +11,59 @@ from typing import Any
 import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
+from docker.tls import TLSConfig
 
 from core.errors import EngineError, ImagePlatformMismatch, NodeUnreachable
 from worker.docker_engine.facts import command_of, digest_of, observation
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.payload import container_payload, network_payload
+from worker.docker_engine.transport import EngineAccess, tls_files
 from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
 from worker.image_names import is_named
 
 _CONNECTIONS = 32
+_CONNECT_SECONDS = 5.0
+_GREETING_SECONDS = 15.0
 #: How long another process may take to make the network that we were refused.
 _NETWORK_SECONDS = 2.0
 _NETWORK_KNOWN_SECONDS = 10.0
 _IMAGE_KNOWN_SECONDS = 2.0
+#: How long a container may take to be seen whose name is taken already.
+_APPEARS_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
+
+
+class _Client(docker.APIClient):
+    """docker-py's client, kept from what the process's environment says of proxies and authorities.
+
+    `requests` puts REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE before the authority that a session was given.
+    """
+
+    trust_env = property(lambda _: False, lambda _, __: None)
 
 
 class DockerSteps:
     """`worker.engine.Engine` over one Docker engine. `timeout_seconds` bounds every single call."""
 
-    def __init__(self, endpoint: str, *, timeout_seconds: float) -> None:
+    def __init__(self, endpoint: str, *, timeout_seconds: float, access: EngineAccess | None = None) -> None:
         self._endpoint = endpoint
+        self._tls = tls_files(endpoint, access or EngineAccess())
         self._network_lock = threading.Lock()
         #: Seen not long ago, so not asked for again for each of many jobs: until when (monotonic clock).
         self._networks: dict[str, float] = {}
         self._images: dict[str, tuple[ImageFacts, float]] = {}
         # "auto" asks the engine for its newest version: pinning one breaks on old or on new engines.
         with self._translated("connect"):
-            self._api: Any = docker.APIClient(
-                base_url=endpoint, version="auto", timeout=int(timeout_seconds), num_pools=_CONNECTIONS
+            self._api: Any = _Client(
+                base_url=endpoint,
+                version="auto",
+                timeout=int(min(_GREETING_SECONDS, timeout_seconds)),
+                num_pools=_CONNECTIONS,
+                tls=self._tls_config(),
             )
+            # A host that is gone says nothing at all: whoever connects need not wait as long as for an answer.
+            waits: Any = (min(_CONNECT_SECONDS, timeout_seconds), timeout_seconds)
+            self._api.timeout = waits
             version = self._api.version()
         self._platform = f"{version['Os']}/{version['Arch']}"
 
@@ -93,9 +117,12 @@ class DockerSteps:
                 # The name is taken, or the reply was lost: whatever bears our name is our container.
                 if isinstance(error, APIError) and error.status_code != 409:
                     raise
-                found = self._observe(name)
-                if found is None:
-                    raise
+                # An engine reserves the name before the container that is to bear it can be seen.
+                deadline = time.monotonic() + _APPEARS_SECONDS
+                while (found := self._observe(name)) is None:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(_LOOK_SECONDS)
                 return found.container_id
 
     def has_path(self, container: str, path: str) -> bool:
@@ -138,6 +165,12 @@ class DockerSteps:
                 if error.status_code not in (404, 409):
                     raise
 
+    def _tls_config(self) -> TLSConfig | bool:
+        if self._tls is None:
+            return False
+        pair = (str(self._tls.certificate), str(self._tls.key))
+        return TLSConfig(client_cert=pair, ca_cert=str(self._tls.authority), verify=True)
+
     def _has_network(self, name: str) -> bool:
         return any(found["Name"] == name for found in self._api.networks(names=[name]))
 
@@ -160,4 +193,6 @@ class DockerSteps:
         except APIError as error:
             raise call_fault(what, error.status_code or 500, str(error.explanation or error)) from error
         except (requests.exceptions.RequestException, DockerException, OSError) as error:
+            if self._tls is not None and (fault := self._tls.fault()) is not None:
+                raise NodeUnreachable(fault) from error
             raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {error}") from error

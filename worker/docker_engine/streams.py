@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import shutil
 import tarfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,13 +23,16 @@ from aiodocker.exceptions import DockerError
 
 from core.errors import ContainerGone, EngineError, NodeUnreachable
 from core.nodes import EngineFacts
-from worker.docker_engine.facts import engine_facts, observation, split_time
+from worker.docker_engine.disk_probe import DiskProbe
+from worker.docker_engine.facts import FreeSpace, engine_facts, free_space, observation, split_time
 from worker.docker_engine.faults import call_fault, pull_fault
+from worker.docker_engine.transport import EngineAccess, plain_url, tls_files
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
 from worker.image_names import is_named
 
 _FRAME_HEADER = 8  # stream, three zero bytes, length as u32 big-endian (Engine API, "Attach to a container")
 _NANOSECONDS = 1_000_000_000
+_CONNECT_SECONDS = 5.0
 #: aiodocker's status of a call that reached no engine.
 _NO_CONNECTION = 900
 _LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError)
@@ -79,19 +81,36 @@ class PullStep:
 class DockerStreams:
     """One engine as its supervisor reads it. Raises NodeUnreachable wherever the engine does not answer."""
 
-    def __init__(self, endpoint: str, installation: str, *, timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        installation: str,
+        *,
+        timeout_seconds: float,
+        access: EngineAccess | None = None,
+        probe_image: str = "",
+    ) -> None:
         self._endpoint = endpoint
         self._installation = installation
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-        self._forever = aiohttp.ClientTimeout(total=None, sock_connect=timeout_seconds)
+        connect_seconds = min(_CONNECT_SECONDS, timeout_seconds)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=connect_seconds)
+        self._forever = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
         url = endpoint
         connector: aiohttp.BaseConnector | None = None
+        self._tls = tls_files(endpoint, access or EngineAccess())
+        self._context = self._tls.context() if self._tls is not None else None
         if endpoint.startswith("unix://"):
             connector = aiohttp.UnixConnector(endpoint.removeprefix("unix://"), limit=0)
             url = "unix://localhost"
+        elif endpoint.startswith("tcp://"):
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._context or True)
+            url = plain_url(endpoint)
+            if self._context is not None:
+                url = url.replace("http://", "https://", 1)
         self._connector = connector
+        self._probe = DiskProbe(self._call, installation, probe_image)
         try:
-            self._docker = aiodocker.Docker(url=url, connector=connector)
+            self._docker = aiodocker.Docker(url=url, connector=connector, timeout=self._timeout)
         except (DockerError, ImportError, ValueError) as error:
             raise NodeUnreachable(f"this host cannot speak to {endpoint}: {error}") from error
 
@@ -107,14 +126,16 @@ class DockerStreams:
             return str((await response.json())["Version"])
 
     async def facts(self) -> EngineFacts:
-        """What the engine says of itself and its host; the free disk where its data is on this very host."""
-        free = None
+        """What the engine says of itself and its host, and its free disk where that can be known."""
+        free: FreeSpace | None = None
         try:
             async with self._call("info", "info") as response:
                 info = orjson.loads(await response.read())
             if self._endpoint.startswith("unix://"):
                 with contextlib.suppress(OSError):
-                    free = (await asyncio.to_thread(shutil.disk_usage, info["DockerRootDir"])).free
+                    free = await asyncio.to_thread(free_space, info["DockerRootDir"])
+            else:
+                free = await self._probe.free_space()
             return engine_facts(info, free)
         except (ContainerGone, KeyError, TypeError, ValueError) as error:
             raise EngineError(f"what answers at {self._endpoint} is not a Docker engine") from error
@@ -132,12 +153,12 @@ class DockerStreams:
                 listed.append(ListedContainer(key, row["Id"], row["State"], created_at, row["Labels"]))
         return listed
 
-    async def list_gang_networks(self) -> list[str]:
-        """The names of this installation's gang networks."""
+    async def list_gang_networks(self, *, of_swarm: bool = True) -> list[str]:
+        """The names of this installation's gang networks; those of a swarm too, if wanted."""
         params = {"filters": self._filters(f"{LABEL_NETWORK}=gang")}
         async with self._call("list", "networks", params=params) as response:
             rows = orjson.loads(await response.read())
-        return [row["Name"] for row in rows]
+        return [row["Name"] for row in rows if of_swarm or row.get("Scope") != "swarm"]
 
     async def events(self) -> AsyncIterator[ContainerEvent]:
         """What happens to this installation's containers from now on; ends when the engine goes away.
@@ -145,7 +166,7 @@ class DockerStreams:
         The engine drops events for slow listeners, so whoever listens must list as well.
         """
         filters = orjson.loads(self._filters())
-        filters |= {"type": ["container"], "event": ["start", "die"]}
+        filters |= {"type": ["container"], "event": ["start", "die", "oom"]}
         params = {"filters": orjson.dumps(filters).decode()}
         async with self._call("events", "events", params=params, stream=True) as response:
             async for line in self._lines(response):
@@ -189,8 +210,13 @@ class DockerStreams:
 
     async def remove_network(self, name: str) -> None:
         """Remove the network if it is there."""
-        async with self._call("network", f"networks/{name}", method="DELETE", missing_ok=True):
-            pass
+        try:
+            async with self._call("network", f"networks/{name}", method="DELETE", missing_ok=True):
+                pass
+        except EngineError as error:
+            # A manager lists a network of its swarm for a moment after it is gone, and says so with status 500.
+            if isinstance(error, NodeUnreachable) or "not found" not in str(error):
+                raise
 
     async def read_file(self, container: str, path: str, *, limit_bytes: int) -> bytes | None:
         """A file of the container, running or ended; None where there is none.
@@ -279,13 +305,14 @@ class DockerStreams:
         method: str = "GET",
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
         stream: bool = False,
         missing_ok: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = self._forever if stream else self._timeout
         try:
             async with self._docker._query(
-                path, method, params=params, headers=headers, timeout=timeout
+                path, method, params=params, headers=headers, data=data, timeout=timeout
             ) as response:
                 try:
                     yield response
@@ -296,12 +323,22 @@ class DockerStreams:
                 yield _Missing()  # type: ignore[misc]
                 return
             if error.status == _NO_CONNECTION:
-                raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {error.message}") from None
+                raise await self._unreachable(error.message) from None
             raise call_fault(what, error.status, error.message) from error
         except _LOST as error:
             # Not its repr: that of some of them has the request's headers, and so a registry's password.
             why = f"{type(error).__name__} {error}".strip()
-            raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {why}") from None
+            raise await self._unreachable(why) from None
+
+    async def _unreachable(self, why: str) -> NodeUnreachable:
+        """Why the engine does not answer. Certificate files may be new ones by now: they are read again."""
+        if self._tls is not None and self._context is not None:
+            fault = await asyncio.to_thread(self._tls.fault)
+            with contextlib.suppress(OSError):
+                self._context.load_cert_chain(self._tls.certificate, self._tls.key)
+            if fault is not None:
+                return NodeUnreachable(fault)
+        return NodeUnreachable(f"the engine at {self._endpoint} does not answer: {why}")
 
 
 class _Missing:

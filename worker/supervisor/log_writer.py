@@ -90,12 +90,14 @@ class LogWriter:
     def __init__(self, scope: NodeScope) -> None:
         self._scope = scope
         self._dirty: dict[RankKey, RankBuffer] = {}
+        self._noted = asyncio.Event()
         self._asked = asyncio.Event()
         self._stored = asyncio.Condition()
 
     def note(self, buffer: RankBuffer) -> None:
         """This buffer has something to store."""
         self._dirty[buffer.key] = buffer
+        self._noted.set()
 
     async def flush(self, buffer: RankBuffer) -> None:
         """Return when everything that the buffer holds now is stored."""
@@ -108,10 +110,14 @@ class LogWriter:
     async def run(self) -> None:
         """Store what is noted, until cancelled."""
         while True:
+            # A node that is quiet costs nothing.
+            await self._noted.wait()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), self._scope.settings.log_flush_seconds)
             self._asked.clear()
             await self._store()
+            if not self._dirty:
+                self._noted.clear()
 
     async def _store(self) -> None:
         taken = dict(self._dirty)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 
 import structlog
 
@@ -13,12 +14,14 @@ from core.nodes import NodeRecord, drop_lease, record_silence, take_lease
 from core.queue import Bell
 from core.settings import Settings
 from worker.docker_engine.streams import DockerStreams
+from worker.docker_engine.transport import EngineAccess
+from worker.supervisor.leases import Leases
 from worker.supervisor.node_watch import NodeWatch
 from worker.supervisor.scope import NodeScope
 
 log = structlog.get_logger(__name__)
 
-_AGAIN_SECONDS = 10.0
+_AGAIN_SECONDS = 5.0
 _RETAKE_SECONDS = 0.5
 
 
@@ -29,16 +32,20 @@ async def hold_node(
     bell: Bell,
     settings: Settings,
     engines: dict[str, int],
+    woken: asyncio.Event,
+    leases: Leases,
 ) -> None:
     """Watch the node whenever this process has its lease; until cancelled.
 
-    `engines` says which node each engine of this process is, by the engine's own id.
+    `engines` says which node each engine of this process is, by the engine's own id; `woken` is set when there
+    may be a pull to begin on the node; `leases` renews those of all nodes.
     """
     while True:
         try:
-            await _until_taken(node, owner, database, settings)
+            taken_at = await _until_taken(node, owner, database, settings)
             log.info("node_taken", node=node.name, owner=owner)
-            await _while_held(node, owner, database, bell, settings, engines)
+            watch = _watch(node, database, bell, settings, engines, woken)
+            await _while_held(node, watch, leases.while_held(node.id, taken_at))
         finally:
             with contextlib.suppress(Unavailable):
                 await asyncio.to_thread(drop_lease, database, node.id, owner)
@@ -47,11 +54,11 @@ async def hold_node(
 
 
 async def _while_held(
-    node: NodeRecord, owner: str, database: Database, bell: Bell, settings: Settings, engines: dict[str, int]
+    node: NodeRecord, watch: Coroutine[None, None, None], held: Coroutine[None, None, None]
 ) -> None:
     """Watch until the lease is lost or the watch fails."""
-    watching = asyncio.ensure_future(_watch(node, database, bell, settings, engines))
-    renewing = asyncio.ensure_future(_while_renewed(node, owner, database, settings))
+    watching = asyncio.ensure_future(watch)
+    renewing = asyncio.ensure_future(held)
     try:
         await asyncio.wait({watching, renewing}, return_when=asyncio.FIRST_COMPLETED)
         if watching.done() and (fault := watching.exception()) is not None:
@@ -63,12 +70,17 @@ async def _while_held(
 
 
 async def _watch(
-    node: NodeRecord, database: Database, bell: Bell, settings: Settings, engines: dict[str, int]
+    node: NodeRecord,
+    database: Database,
+    bell: Bell,
+    settings: Settings,
+    engines: dict[str, int],
+    woken: asyncio.Event,
 ) -> None:
     """Watch a node that is held; until cancelled."""
     engine = await _client_of(node, database, settings)
     try:
-        await NodeWatch(NodeScope(node, database, bell, settings, engine, engines)).run()
+        await NodeWatch(NodeScope(node, database, bell, settings, engine, engines, woken)).run()
     finally:
         await engine.close()
 
@@ -78,7 +90,11 @@ async def _client_of(node: NodeRecord, database: Database, settings: Settings) -
     while True:
         try:
             return DockerStreams(
-                node.endpoint, settings.installation, timeout_seconds=settings.engine_timeout_seconds
+                node.endpoint,
+                settings.installation,
+                timeout_seconds=settings.engine_timeout_seconds,
+                access=EngineAccess.of(settings),
+                probe_image=settings.disk_probe_image,
             )
         except NodeUnreachable as error:
             log.warning("engine_not_reachable", node=node.name, why=str(error))
@@ -87,35 +103,21 @@ async def _client_of(node: NodeRecord, database: Database, settings: Settings) -
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _until_taken(node: NodeRecord, owner: str, database: Database, settings: Settings) -> None:
+async def _until_taken(node: NodeRecord, owner: str, database: Database, settings: Settings) -> float:
+    """Take the lease; the loop's time when it was asked for."""
     while True:
+        asked_at = asyncio.get_running_loop().time()
         with contextlib.suppress(Unavailable):
             if await _take(node, owner, database, settings):
-                return
+                return asked_at
         await asyncio.sleep(settings.lease_seconds / 10)
 
 
 async def _take(node: NodeRecord, owner: str, database: Database, settings: Settings) -> bool:
-    """Take or renew the lease. Cancelled, it waits for its thread, which could take what was just dropped."""
+    """Take the lease. Cancelled, it waits for its thread, which could take what was just dropped."""
     taking = asyncio.ensure_future(asyncio.to_thread(take_lease, database, node.id, owner, settings.lease_seconds))
     try:
         return await asyncio.shield(taking)
     except asyncio.CancelledError:
         await asyncio.gather(taking, return_exceptions=True)
         raise
-
-
-async def _while_renewed(node: NodeRecord, owner: str, database: Database, settings: Settings) -> None:
-    """Return when the lease is another's, or could not be renewed while it ran."""
-    loop = asyncio.get_running_loop()
-    held_until = loop.time() + settings.lease_seconds
-    while loop.time() < held_until:
-        await asyncio.sleep(settings.lease_seconds / 3)
-        asked_at = loop.time()
-        try:
-            if not await _take(node, owner, database, settings):
-                return
-        except Unavailable as error:
-            log.warning("lease_not_renewed", node=node.name, why=str(error))
-            continue
-        held_until = asked_at + settings.lease_seconds

@@ -9,12 +9,16 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from core import wakeups
 from core.errors import EngineError, NodeUnreachable, Unavailable
-from core.images import WAKE_CHANNEL
-from core.jobs.ending import free_subnet, held_networks, networks_to_remove, watched_rank, watched_ranks
+from core.jobs.ending import watched_rank, watched_ranks
+from core.jobs.gang_networks import (
+    MANAGER,
+    held_networks,
+    networks_to_remove,
+    record_network_gone,
+)
 from core.jobs.stopping import release
-from core.nodes import EngineFacts, record_answer, record_facts, record_silence
+from core.nodes import EngineFacts, Floor, record_answer, record_facts, record_silence
 from worker.docker_engine.streams import ContainerEvent, ListedContainer
 from worker.engine import LABEL_EXECUTOR, LABEL_NETWORK, RankKey, gang_network_name
 from worker.supervisor.log_writer import LogWriter
@@ -27,8 +31,8 @@ log = structlog.get_logger(__name__)
 
 _RECONNECT_SECONDS = 0.5
 _POLL_SECONDS = 2.0
-#: An engine's host does not change often, and asking costs the engine more than its version does.
-_FACTS_SECONDS = 60.0
+#: Wanted pulls are told of; a look without being told is for what was said while nobody listened.
+_WANTED_SECONDS = 10.0
 
 
 class NodeWatch:
@@ -39,9 +43,12 @@ class NodeWatch:
         self._writer = LogWriter(scope)
         self._pulls = Pulls(scope)
         self._watching: dict[RankKey, RankWatch] = {}
-        self._woken = asyncio.Event()
         self._listing_due = asyncio.Event()
         self._facts_due_at = 0.0
+        #: a swarm's networks are removed by those who manage it
+        self._manages = False
+        settings = scope.settings
+        self._floor = Floor(settings.min_free_disk_bytes, settings.min_free_inodes)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -79,7 +86,7 @@ class NodeWatch:
     async def _watch_all(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for part in (self._events, self._listings, self._wakeups, self._wanted, self._networks):
+            for part in (self._events, self._listings, self._wanted, self._networks):
                 group.create_task(self._for_ever(part), name=part.__name__)
             group.create_task(self._writer.run(), name="log_writer")
 
@@ -103,6 +110,10 @@ class NodeWatch:
     def _notice(self, event: ContainerEvent) -> None:
         if event.action == "start":
             self._watch(event.key, event.container_id, event.labels.get, is_new=True)
+        elif event.action == "oom":
+            # Kept by the watch: on a busy host the engine says so too late for its own record of the end.
+            if event.key in self._watching:
+                self._watching[event.key].out_of_memory.set()
         elif event.key in self._watching:
             self._watching[event.key].ended.set()
         else:
@@ -173,9 +184,10 @@ class NodeWatch:
 
     async def _record_facts(self, facts: EngineFacts) -> None:
         scope = self._scope
-        if await scope.verb(record_facts, scope.database, scope.node.id, facts):
+        self._manages = facts.swarm_role == MANAGER
+        if await scope.verb(record_facts, scope.database, scope.node.id, facts, self._floor):
             scope.bell.schedule(scope.node.pool_row)
-        self._facts_due_at = asyncio.get_running_loop().time() + _FACTS_SECONDS
+        self._facts_due_at = asyncio.get_running_loop().time() + scope.settings.facts_seconds
 
     async def _finish(self, key: RankKey) -> None:
         """The row says ended; what is left of the finaliser's work is the container and the slot."""
@@ -194,17 +206,12 @@ class NodeWatch:
             log.warning("orphan_removed", container=key.container_name)
             await self._scope.engine.remove(container.container_id)
 
-    async def _wakeups(self) -> None:
-        async for node_id in wakeups.listen(self._scope.database.url, WAKE_CHANNEL):
-            if node_id == str(self._scope.node.id):
-                self._woken.set()
-
     async def _wanted(self) -> None:
         while True:
-            self._woken.clear()
+            self._scope.woken.clear()
             await self._pulls.look(self._group)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _POLL_SECONDS)
+                await asyncio.wait_for(self._scope.woken.wait(), _WANTED_SECONDS)
 
     async def _networks(self) -> None:
         """Remove the networks of gangs that are over, and those that no row explains."""
@@ -212,12 +219,12 @@ class NodeWatch:
         while True:
             await scope.networks_due.wait()
             scope.networks_due.clear()
-            for job_id, attempt in await scope.verb(networks_to_remove, scope.database):
+            for job_id, attempt in await scope.verb(networks_to_remove, scope.database, scope.node.id):
                 if await self._remove_network(gang_network_name(job_id, attempt)):
-                    await scope.verb(free_subnet, scope.database, job_id, attempt)
+                    await scope.verb(record_network_gone, scope.database, job_id, attempt, scope.node.id)
             # A network without a row is one whose removal was not seen through. Listed before rows are
             # read: a row is there before its network is.
-            listed = await scope.engine.list_gang_networks()
+            listed = await scope.engine.list_gang_networks(of_swarm=self._manages)
             held = await scope.verb(held_networks, scope.database) if listed else set()
             for name in set(listed) - {gang_network_name(*key) for key in held}:
                 log.warning("stray_network", network=name)

@@ -9,20 +9,25 @@ import secrets
 import signal
 import socket
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
 from core.database import Database
 from core.errors import Unavailable
+from core.jobs.gang_networks import free_unused_blocks
 from core.nodes import NodeRecord, nodes_of_group
 from core.queue import Bell, make_celery
 from core.settings import Settings
+from worker.supervisor.leases import Leases
 from worker.supervisor.node_holder import hold_node
+from worker.supervisor.wake import Wakeups
 
 log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 2.0
-_CONNECTIONS = 10
+#: Of the database, and threads that use them. They wait for commits most of their time.
+_CONNECTIONS = 16
 
 
 def run_supervisor(settings: Settings) -> None:
@@ -31,14 +36,22 @@ def run_supervisor(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    database = Database(settings.database_url, pool_size=_CONNECTIONS)
+    database = Database(settings.database_url, pool_size=_CONNECTIONS + 1)
     bell = Bell(make_celery(settings.broker_url))
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="verb"))
     told_to_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
     holders: dict[NodeRecord, asyncio.Task[None]] = {}
     engines: dict[str, int] = {}
+    wakeups = Wakeups(settings.database_url)
+    leases = Leases(database, owner, settings.lease_seconds)
+    of_all = [
+        asyncio.create_task(wakeups.run(), name="wakeups"),
+        asyncio.create_task(leases.run(), name="leases"),
+        asyncio.create_task(_free_blocks(database), name="free_blocks"),
+    ]
     while not told_to_end.is_set():
         nodes = await _nodes(database, settings)
         if nodes is not None:
@@ -47,11 +60,13 @@ async def _run(settings: Settings) -> None:
                 if node in holders and holders[node].done():
                     log.error("holder_failed", node=node.name, exc_info=holders[node].exception())
                 if node not in holders or holders[node].done():
-                    holding = hold_node(node, owner, database, bell, settings, engines)
+                    holding = hold_node(
+                        node, owner, database, bell, settings, engines, wakeups.of(node.id), leases
+                    )
                     holders[node] = asyncio.create_task(holding)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told_to_end.wait(), _LOOK_SECONDS)
-    await _let_go(holders.values())
+    await _let_go([*holders.values(), *of_all])
     bell.close()
     database.close()
 
@@ -61,6 +76,14 @@ async def _let_go(holders: Collection[asyncio.Task[None]]) -> None:
     for holder in holders:
         holder.cancel()
     await asyncio.gather(*holders, return_exceptions=True)
+
+
+async def _free_blocks(database: Database) -> None:
+    """Free the address blocks of gangs that are over; of all nodes at once, and so not once for each of them."""
+    while True:
+        with contextlib.suppress(Unavailable):
+            await asyncio.to_thread(free_unused_blocks, database)
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _nodes(database: Database, settings: Settings) -> list[NodeRecord] | None:

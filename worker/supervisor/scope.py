@@ -36,6 +36,8 @@ class NodeScope:
     engine: DockerStreams
     #: this process's engines by their own ids, and the node that each is
     engines: dict[str, int] = field(default_factory=dict)
+    #: set when there may be a pull to begin
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
     #: set when a gang has ended and its network may be removable
     networks_due: asyncio.Event = field(default_factory=asyncio.Event)
 
