@@ -42,12 +42,18 @@ def coarse_time(at: datetime, starts_in: float, written: datetime | None) -> dat
 
     One that was written before stays while it is about right.
     """
-    step = next(minutes for ahead, minutes in _STEPS if starts_in < ahead)
     start = at + timedelta(seconds=starts_in)
-    if written is not None and written >= at and abs(written - start) <= timedelta(minutes=step):
-        return written
-    seconds = step * 60
+    if written is not None and written >= at:
+        # What was coarse when it was written must not look wrong just because it has come nearer.
+        tolerance = max(_step_minutes(starts_in), _step_minutes((written - at).total_seconds()))
+        if abs(written - start) <= timedelta(minutes=tolerance):
+            return written
+    seconds = _step_minutes(starts_in) * 60
     return datetime.fromtimestamp(ceil(start.timestamp() / seconds) * seconds, tz=at.tzinfo)
+
+
+def _step_minutes(seconds_ahead: float) -> int:
+    return next(minutes for ahead, minutes in _STEPS if seconds_ahead < ahead)
 
 
 def wants(job: WaitingJob) -> str:
