@@ -74,7 +74,7 @@ def keys(platform: Platform) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def plain_user_image() -> str:
     files = {
-        "Dockerfile": f"FROM {NOTEBOOK}\nCOPY show.py show.ipynb /work/\nWORKDIR /work\nENV HOME=/tmp\n"
+        "Dockerfile": f"FROM {NOTEBOOK}\nCOPY show.py show.ipynb /app/\nWORKDIR /app\nENV HOME=/tmp\n"
         'USER 12345:12345\nENTRYPOINT ["python3", "show.py"]\nCMD ["by", "itself"]\n',
         "show.py": SHOW,
         "show.ipynb": NOTEBOOK_TEXT,
