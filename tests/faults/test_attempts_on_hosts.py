@@ -181,6 +181,7 @@ def test_host_lost_with_a_running_rank_is_waited_for_before_the_next_attempt(
     lost.go_away()
     try:
         wait_until(lambda: ranks_of(platform.client, job)[0]["state"] == "LOST", 30, "the rank is lost")
+        # That nothing follows can only be seen by waiting: so long that several sweeps would have done it.
         time.sleep(2)
         seen = platform.client.get(job)
         assert (seen["state"], seen["attempt"]) == ("RUNNING", 1), "what is lost may still run"
