@@ -15,25 +15,38 @@ _RESERVED = 3  # network address, gateway, broadcast
 _SMALLEST = 8  # a /29; engines refuse nothing down to it
 
 
-def first_free_block(within: IPv4Network, *, hosts: int, taken: Iterable[IPv4Network]) -> IPv4Network:
-    """The first aligned block of `within` that holds `hosts` and overlaps none of `taken`.
+class FreeBlocks:
+    """What of a range is not taken. Blocks are only ever taken from it: what becomes free is another's to see."""
 
-    Raises ResourceExhausted where there is none.
-    """
-    size = _SMALLEST
-    while size < hosts + _RESERVED:
-        size *= 2
-    start, end = int(within.network_address), int(within.broadcast_address) + 1
-    candidate = -(-start // size) * size
-    for block in sorted(taken, key=lambda network: int(network.network_address)):
-        if candidate + size <= int(block.network_address):
-            break
-        after = int(block.broadcast_address) + 1
-        if after > candidate:
-            candidate = -(-after // size) * size
-    if candidate + size > end:
-        raise ResourceExhausted(f"no free block of {size} addresses is left in {within}")
-    return IPv4Network((candidate, 33 - size.bit_length()))
+    def __init__(self, within: IPv4Network, taken: Iterable[IPv4Network]) -> None:
+        self._within = within
+        self._taken = sorted(
+            (int(block.network_address), int(block.broadcast_address) + 1)
+            for block in taken
+            if block.overlaps(within)
+        )
+        #: by size of a block, where the search for the next one begins: everything before is taken
+        self._from: dict[int, tuple[int, int]] = {}
+
+    def take(self, hosts: int) -> IPv4Network:
+        """The first aligned block that holds so many hosts. Raises ResourceExhausted where there is none."""
+        size = _SMALLEST
+        while size < hosts + _RESERVED:
+            size *= 2
+        start, end = int(self._within.network_address), int(self._within.broadcast_address) + 1
+        candidate, index = self._from.get(size, (-(-start // size) * size, 0))
+        while index < len(self._taken) and candidate + size > self._taken[index][0]:
+            candidate = max(candidate, -(-self._taken[index][1] // size) * size)
+            index += 1
+        if candidate + size > end:
+            raise ResourceExhausted(f"no free block of {size} addresses is left in {self._within}")
+        # All that ends before the candidate stays before it; what other sizes take meanwhile is looked at then.
+        self._taken.insert(index, (candidate, candidate + size))
+        self._from = {
+            other: (at, place) if place <= index else (at, place + 1) for other, (at, place) in self._from.items()
+        }
+        self._from[size] = (candidate + size, index + 1)
+        return IPv4Network((candidate, 33 - size.bit_length()))
 
 
 def rank_address(block: IPv4Network, rank: int) -> IPv4Address:

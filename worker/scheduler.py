@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from ipaddress import IPv4Network
 
 from core.database import Database
@@ -15,6 +17,38 @@ MAX_ROUNDS = 4
 #: Likewise one whose view was taken up by jobs that cannot start in the pool as it is: past so many views of
 #: them it looks no further.
 MAX_BLIND_ROUNDS = 20
+
+
+class Passes:
+    """At most one pass of a pool at a time in this process: the pool's row lets no second one on anyway.
+
+    What is asked for while one is under way becomes one more pass after it, however often it was asked for.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: pools with a pass under way, and whether another was asked for since it began
+        self._asked_again: dict[int, bool] = {}
+
+    def run(self, pool_row: int, one_pass: Callable[[], None]) -> None:
+        """Make a pass, and those that are asked for meanwhile; or leave it to who makes one now."""
+        with self._lock:
+            if pool_row in self._asked_again:
+                self._asked_again[pool_row] = True
+                return
+            self._asked_again[pool_row] = False
+        try:
+            while True:
+                one_pass()
+                with self._lock:
+                    if not self._asked_again[pool_row]:
+                        del self._asked_again[pool_row]
+                        return
+                    self._asked_again[pool_row] = False
+        except BaseException:
+            with self._lock:
+                self._asked_again.pop(pool_row, None)
+            raise
 
 
 def run_pass(database: Database, pool_row: int, network_range: IPv4Network) -> list[LaunchOrder]:

@@ -18,17 +18,21 @@ from core.errors import NodeUnreachable, Superseded, Unavailable
 from core.jobs.deadlines import enforce_deadlines
 from core.jobs.idempotency import forget_old_keys
 from core.jobs.losing import lose_silent_nodes
+from core.jobs.placing import LaunchOrder
 from core.jobs.stopping import Settled
-from core.jobs.sweeping import Due, find_due
+from core.jobs.sweeping import Due, find_due, live_groups
 from core.nodes import get_node
-from core.queue import LAUNCH, NETWORK, SCHEDULE, START, STOP, SWEEP, Bell
+from core.queue import LAUNCH, NETWORK, SCHEDULE, START, STOP, SWEEP, Bell, group_queue, unanswered
 from core.settings import Settings
 from worker.docker_engine.steps import DockerSteps
 from worker.docker_engine.transport import EngineAccess
 from worker.engine import Engine
 from worker.launcher import Launcher
-from worker.scheduler import run_pass
+from worker.scheduler import Passes, run_pass
 from worker.stopper import stop_ranks
+
+#: A worker group with more rings than this to answer is busy, not deaf.
+_BUSY_RINGS = 20
 
 log = structlog.get_logger(__name__)
 
@@ -66,16 +70,23 @@ def register(app: Celery, settings: Settings) -> None:
     engines = Engines(settings.engine_timeout_seconds, EngineAccess.of(settings))
     launcher = Launcher(database, bell, settings, engines)
 
+    passes = Passes()
+
     def schedule(pool_row: int) -> None:
-        orders = run_pass(database, pool_row, settings.network_range)
         # One launch goes on here, if its engine is ours: for a single job that saves a way through the
         # broker. Whatever becomes of this process, its rows say PLACED and the sweeper rings.
-        ours = next((order for order in orders if order.worker_group == settings.worker_group), None)
-        for order in orders:
-            if order is not ours:
-                bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
-        if ours is not None:
-            launcher.launch(ours.job_id, ours.attempt, ours.node_id)
+        ours: list[LaunchOrder] = []
+
+        def one_pass() -> None:
+            for order in run_pass(database, pool_row, settings.network_range):
+                if not ours and order.worker_group == settings.worker_group:
+                    ours.append(order)
+                else:
+                    bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
+
+        passes.run(pool_row, one_pass)
+        for order in ours:
+            launcher.launch(order.job_id, order.attempt, order.node_id)
 
     def start(job_id: str, attempt: int, node_id: int) -> None:
         launcher.start(job_id, attempt, node_id, get_node(database, node_id).endpoint)
@@ -86,7 +97,8 @@ def register(app: Celery, settings: Settings) -> None:
     def sweep() -> None:
         _ring_settled(bell, enforce_deadlines(database))
         _ring_settled(bell, lose_silent_nodes(database, settings.lost_after_seconds))
-        _ring_due(bell, find_due(database))
+        busy = [group for group in live_groups(database) if unanswered(app, group_queue(group)) > _BUSY_RINGS]
+        _ring_due(bell, find_due(database, busy))
         forget_old_keys(database, settings.idempotency_seconds)
 
     steps: dict[str, Callable[..., None]] = {

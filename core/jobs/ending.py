@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
 from core.errors import Superseded
 from core.jobs import rank_moves
 from core.jobs.launching import run_if_all_started
+from core.jobs.rank_moves import RankEnd
 from core.jobs.stopping import LockedJob, Settled, lock_job, settle
 from core.models import Job, Notebook, Rank
 from core.states import RankState
@@ -46,62 +48,70 @@ class WatchedRank:
     keeps_notebook: bool
 
 
-def record_exit(database: Database, job_id: str, attempt: int, rank: int, end: RankExit) -> Settled:
-    """The rank's container has ended and its output is stored: end the rank and judge the job.
+def record_exits(database: Database, job_id: str, attempt: int, ends: Mapping[int, RankExit]) -> Settled:
+    """Containers of these ranks have ended and their output is stored: end the ranks and judge the job.
 
     A rank that the platform set about stopping is STOPPED, unless it exited 0; one that ended by itself FAILED,
     although others were being stopped by then. Who was told is known from rows, not from clocks: those of two
-    hosts may differ. Raises Superseded where the rank has ended already, or its job is gone.
+    hosts may differ. Of ends that come together the first given counts as the first seen. A rank that has ended
+    already is passed over; raises Superseded where all have, or the job is gone.
     """
     with database.transaction() as connection:
         job = lock_job(connection, job_id)
-        to, reason = _meaning(connection, job, attempt, rank, end)
-        moved = rank_moves.move_ranks(
-            connection,
-            job_id,
-            attempt,
-            to,
-            ranks=[rank],
-            sources=frozenset({RankState.CREATED, RankState.STARTING, RankState.RUNNING}),
-            reason=reason,
-            message=_storable(end.last_line),
-            columns={
-                "exit_code": end.exit_code,
-                "oom_killed": end.oom_killed,
-                "started_at": end.started_at,
-                "ended_at": end.ended_at,
-                "log_bytes": end.log_bytes,
-                "last_lines": _storable(end.last_lines),
-            },
+        told = _told(connection, job, attempt, ends)
+        moved = rank_moves.record_ends(
+            connection, job_id, attempt, [_rank_end(rank, end, told.get(rank)) for rank, end in ends.items()]
         )
         if not moved:
-            raise Superseded(f"rank {rank} of job {job_id} has ended already")
-        if end.notebook is not None:
-            _keep_notebook(connection, job_id, attempt, rank, end.notebook)
+            raise Superseded(f"ranks {', '.join(map(str, sorted(ends)))} of job {job_id} have ended already")
+        for rank in moved:
+            if (notebook := ends[rank].notebook) is not None:
+                _keep_notebook(connection, job_id, attempt, rank, notebook)
         if run_if_all_started(connection, job):
             job = lock_job(connection, job_id)
         return settle(connection, job)
 
 
-#: Whether the platform set about ending the rank, and whether it had to kill it.
-_TOLD = select(Rank.termination_at, Rank.killed_at).where(
-    Rank.job_id == bindparam("job"), Rank.attempt == bindparam("attempt"), Rank.rank == bindparam("rank")
+#: Of those that the platform set about ending: whether it had to kill them.
+_TOLD = text(
+    "SELECT rank, killed_at IS NOT NULL AS killed FROM ranks WHERE job_id = :job AND attempt = :attempt"
+    " AND rank = ANY(:ranks) AND termination_at IS NOT NULL"
 )
 
 
-def _meaning(
-    connection: Connection, job: LockedJob, attempt: int, rank: int, end: RankExit
-) -> tuple[RankState, str]:
+def _told(connection: Connection, job: LockedJob, attempt: int, ranks: Iterable[int]) -> dict[int, bool]:
+    if job.stop_requested_at is None:
+        return {}
+    rows = connection.execute(_TOLD, {"job": job.id, "attempt": attempt, "ranks": list(ranks)})
+    return {row.rank: row.killed for row in rows}
+
+
+def _rank_end(rank: int, end: RankExit, killed: bool | None) -> RankEnd:
+    """`killed`: None where the platform had not set about ending the rank."""
+    to, reason = _meaning(end, killed)
+    return RankEnd(
+        rank=rank,
+        to=to,
+        reason=reason,
+        message=_storable(end.last_line),
+        exit_code=end.exit_code,
+        oom_killed=end.oom_killed,
+        started_at=end.started_at,
+        ended_at=end.ended_at,
+        log_bytes=end.log_bytes,
+        last_lines=_storable(end.last_lines),
+    )
+
+
+def _meaning(end: RankExit, killed: bool | None) -> tuple[RankState, str]:
     """Which end it was. Out of memory is what the engine says, never a guess from the exit code.
 
     The engine says so of any process of the container: where the rank itself exited 0, it was a child.
     """
     if end.exit_code == 0:
         return RankState.SUCCEEDED, "CHILD_OUT_OF_MEMORY" if end.oom_killed else ""
-    if job.stop_requested_at is not None:
-        told = connection.execute(_TOLD, {"job": job.id, "attempt": attempt, "rank": rank}).first()
-        if told is not None and told.termination_at is not None:
-            return RankState.STOPPED, "KILLED" if told.killed_at is not None else "STOPPED"
+    if killed is not None:
+        return RankState.STOPPED, "KILLED" if killed else "STOPPED"
     return RankState.FAILED, "OUT_OF_MEMORY" if end.oom_killed else "EXIT_CODE"
 
 

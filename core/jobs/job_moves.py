@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -143,6 +144,32 @@ def move_job(
         },
     )
     return moved.first() is not None
+
+
+_RESERVED_STATUS = "room is reserved; preparing containers"
+_RESERVE = text(
+    "WITH moved AS (UPDATE jobs SET state = 'PENDING', reason = '', status = :status, updated_at = now(),"
+    " deadline_at = now() + make_interval("
+    "secs => CAST(spec ->> 'pull_timeout_seconds' AS double precision))"
+    " FROM unnest(CAST(:jobs AS text[]), CAST(:attempts AS int[])) AS wanted(job, in_attempt)"
+    " WHERE id = wanted.job AND attempt = wanted.in_attempt AND state = 'QUEUED' RETURNING id, attempt)"
+    " INSERT INTO job_events (job_id, attempt, rank, state, message)"
+    " SELECT id, attempt, NULL, 'PENDING', CAST(:status AS text) FROM moved RETURNING id"
+)
+
+
+def reserve_jobs(connection: Connection, attempts: Sequence[tuple[str, int]]) -> None:
+    """QUEUED → PENDING for all of these (job, attempt), whose rows the caller has locked. One statement.
+
+    Raises RuntimeError where one of them is not QUEUED.
+    """
+    asked = {
+        "jobs": [job_id for job_id, _ in attempts],
+        "attempts": [attempt for _, attempt in attempts],
+        "status": _RESERVED_STATUS,
+    }
+    if len(connection.execute(_RESERVE, asked).all()) != len(attempts):
+        raise RuntimeError("a locked job is not QUEUED any more")
 
 
 def mark_stopping(connection: Connection, job_id: str, attempt: int, *, reason: str, status: str) -> bool:

@@ -299,16 +299,7 @@ def record_started(
         job = lock_job(connection, job_id)
         if job.attempt != attempt:
             return None
-        for rank, at in started_at.items():
-            rank_moves.move_ranks(
-                connection,
-                job_id,
-                attempt,
-                RankState.RUNNING,
-                ranks=[rank],
-                sources=frozenset({RankState.STARTING}),
-                columns={"started_at": at},
-            )
+        rank_moves.record_starts(connection, job_id, attempt, started_at)
         if run_if_all_started(connection, job) and policy_of(job) is RankFailurePolicy.MAIN_RANK_DECIDES:
             return settle(connection, lock_job(connection, job_id))
     return None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection, insert, select, text
@@ -21,8 +22,7 @@ from core.models import GangNetwork, NodePool
 from core.placement.planning import usable_nodes
 from core.placement.room import Hosts, Room
 from core.placement.values import Need, Placement, Waiting, WaitingJob
-from core.states import JobState
-from core.subnets import addresses_wanted, first_free_block
+from core.subnets import FreeBlocks, addresses_wanted
 
 #: The steps of a pass, for those who make one.
 __all__ = ["LaunchOrder", "Placement", "place", "take_snapshot", "write_waiting"]
@@ -49,21 +49,25 @@ def place(
     with database.transaction() as connection:
         # FOR NO KEY UPDATE: a new job's reference to its pool does not wait for it.
         connection.execute(select(NodePool.id).where(NodePool.id == pool_row).with_for_update(key_share=True))
-        judge = _Judge(read_pool_room(connection, pool_row), _read_jobs(connection, pool_row, placements))
+        judge = _Judge(read_pool_room(connection, pool_row), _lock_jobs(connection, pool_row, placements))
         addresses = _Addresses(connection, pool_row, judge.pool.network, network_range)
-        orders: list[LaunchOrder] = []
+        placed: list[Placement] = []
         for placement in placements:
             hosts = judge.hosts(placement)
-            if hosts is None or not _reserve(connection, placement, addresses):
-                continue
-            judge.take(placement, hosts)
-            orders += [
-                LaunchOrder(judge.pool.worker_groups[node], placement.job_id, placement.attempt, node)
-                for node in dict.fromkeys(placement.nodes)
-            ]
-        if judge.holdings:
+            if hosts is not None and addresses.take(placement):
+                judge.take(placement, hosts)
+                placed.append(placement)
+        if placed:
+            job_moves.reserve_jobs(connection, [(each.job_id, each.attempt) for each in placed])
+            rank_moves.place_ranks(connection, {(each.job_id, each.attempt): each.nodes for each in placed})
+            addresses.write()
             _write_holdings(connection, judge.holdings)
-        return orders
+    groups = judge.pool.worker_groups
+    return [
+        LaunchOrder(groups[node], placement.job_id, placement.attempt, node)
+        for placement in placed
+        for node in dict.fromkeys(placement.nodes)
+    ]
 
 
 @dataclass(frozen=True)
@@ -127,71 +131,64 @@ class _Addresses:
         self._pool_row = pool_row
         self._network = network
         self._within = within
-        self._taken: list[IPv4Network] | None = None
+        self._free: FreeBlocks | None = None
+        self._rows: list[dict[str, Any]] = []
 
-    def find(self, placement: Placement) -> IPv4Network:
-        """A free block for a gang. Raises ResourceExhausted."""
-        if self._taken is None:
-            # Two pools are placed in at the same time, and the range is one.
-            self._connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADDRESSES})
-            rows = self._connection.execute(select(GangNetwork.subnet)).scalars()
-            self._taken = [IPv4Network(cidr) for cidr in rows]
-        wanted = addresses_wanted(len(placement.nodes), shared=self._driver(placement) == OVERLAY)
-        return first_free_block(self._within, hosts=wanted, taken=self._taken)
+    def take(self, placement: Placement) -> bool:
+        """Give a gang its block, and note on which engine its network is going to be if that is known.
 
-    def take(self, placement: Placement, block: IPv4Network) -> None:
-        """Write down whose the block is, and on which engine its network is going to be if that is known."""
-        driver = self._driver(placement)
-        self._connection.execute(
-            insert(GangNetwork).values(
-                job_id=placement.job_id,
-                attempt=placement.attempt,
-                pool_id=self._pool_row,
-                subnet=str(block),
-                driver=driver,
-                nodes=sorted(set(placement.nodes)) if driver == BRIDGE else [],
-            )
-        )
-        if self._taken is not None:
-            self._taken.append(block)
-
-    def _driver(self, placement: Placement) -> str:
-        return driver_of(self._network, len(set(placement.nodes)))
-
-
-def _reserve(connection: Connection, placement: Placement, addresses: _Addresses) -> bool:
-    """Take one placement's room and addresses; False where its job moved on or no address block is free."""
-    block = None
-    if len(placement.nodes) > 1:
+        False where no block is free. A single rank needs none.
+        """
+        if len(placement.nodes) == 1:
+            return True
+        driver = driver_of(self._network, len(set(placement.nodes)))
+        wanted = addresses_wanted(len(placement.nodes), shared=driver == OVERLAY)
         try:
-            block = addresses.find(placement)
+            block = self._blocks().take(wanted)
         except ResourceExhausted as error:
             log.warning("gang_put_off", job=placement.job_id, why=str(error))
             return False
-    if not job_moves.move_job(
-        connection,
-        placement.job_id,
-        placement.attempt,
-        JobState.PENDING,
-        sources=frozenset({JobState.QUEUED}),
-        status="room is reserved; preparing containers",
-    ):
-        return False
-    if not rank_moves.place_ranks(connection, placement.job_id, placement.attempt, placement.nodes):
-        raise RuntimeError(f"job {placement.job_id} is QUEUED with ranks that are not WAITING")
-    if block is not None:
-        addresses.take(placement, block)
-    return True
+        self._rows.append(
+            {
+                "job_id": placement.job_id,
+                "attempt": placement.attempt,
+                "pool_id": self._pool_row,
+                "subnet": str(block),
+                "driver": driver,
+                "nodes": sorted(set(placement.nodes)) if driver == BRIDGE else [],
+            }
+        )
+        return True
+
+    def write(self) -> None:
+        """Write down whose the blocks are."""
+        if self._rows:
+            self._connection.execute(insert(GangNetwork), self._rows)
+
+    def _blocks(self) -> FreeBlocks:
+        if self._free is None:
+            # Two pools are placed in at the same time, and the range is one.
+            self._connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADDRESSES})
+            rows = self._connection.execute(select(GangNetwork.subnet)).scalars()
+            self._free = FreeBlocks(self._within, [IPv4Network(cidr) for cidr in rows])
+        return self._free
 
 
 _JOBS = text(
     "SELECT id, attempt, num_ranks, cpu_milli, memory_bytes, node_labels, avoided_nodes FROM jobs"
-    " WHERE id = ANY(:jobs) AND pool_id = :pool"
+    " JOIN unnest(CAST(:jobs AS text[]), CAST(:attempts AS int[])) AS wanted(job, in_attempt)"
+    " ON id = wanted.job AND attempt = wanted.in_attempt"
+    " WHERE pool_id = :pool AND state = 'QUEUED' ORDER BY id FOR NO KEY UPDATE OF jobs SKIP LOCKED"
 )
 
 
-def _read_jobs(connection: Connection, pool_row: int, placements: Sequence[Placement]) -> dict[str, WaitingJob]:
-    asked = {"jobs": [placement.job_id for placement in placements], "pool": pool_row}
+def _lock_jobs(connection: Connection, pool_row: int, placements: Sequence[Placement]) -> dict[str, WaitingJob]:
+    """Those of the placements' jobs that are still QUEUED in that attempt, and that nobody is changing now."""
+    asked = {
+        "jobs": [placement.job_id for placement in placements],
+        "attempts": [placement.attempt for placement in placements],
+        "pool": pool_row,
+    }
     return {
         row.id: WaitingJob(
             row.id,
@@ -215,6 +212,8 @@ _HOLD = text(
 
 
 def _write_holdings(connection: Connection, holdings: Sequence[_Holding]) -> None:
+    if not holdings:
+        return
     connection.execute(
         _HOLD,
         {

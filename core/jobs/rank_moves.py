@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -131,36 +133,141 @@ def _move_statement(
 
 _PLACE = text(
     "WITH moved AS (UPDATE ranks SET state = 'PLACED', node_id = wanted.node, placed_at = now()"
-    " FROM unnest(CAST(:nodes AS bigint[])) WITH ORDINALITY AS wanted(node, place)"
-    " WHERE job_id = :job AND attempt = :attempt AND rank = wanted.place - 1 AND state = 'WAITING'"
-    " RETURNING job_id, attempt, rank)"
-    " INSERT INTO job_events (job_id, attempt, rank, state)"
-    " SELECT job_id, attempt, rank, 'PLACED' FROM moved RETURNING rank"
+    " FROM unnest(CAST(:jobs AS text[]), CAST(:attempts AS int[]), CAST(:ranks AS int[]),"
+    " CAST(:nodes AS bigint[])) AS wanted(job, attempt, rank, node)"
+    " WHERE ranks.job_id = wanted.job AND ranks.attempt = wanted.attempt AND ranks.rank = wanted.rank"
+    " AND state = 'WAITING' RETURNING ranks.job_id, ranks.attempt, ranks.rank),"
+    " told AS (INSERT INTO job_events (job_id, attempt, rank, state)"
+    " SELECT job_id, attempt, rank, 'PLACED' FROM moved)"
+    " SELECT job_id, count(*) FROM moved GROUP BY job_id"
 )
 
 
-def place_ranks(connection: Connection, job_id: str, attempt: int, nodes: Sequence[int]) -> bool:
-    """WAITING → PLACED for all of an attempt's ranks, rank i on `nodes[i]`; False unless all moved."""
-    placed = connection.execute(_PLACE, {"job": job_id, "attempt": attempt, "nodes": list(nodes)})
-    return len(placed.all()) == len(nodes)
+def place_ranks(connection: Connection, placed: Mapping[tuple[str, int], Sequence[int]]) -> None:
+    """WAITING → PLACED: of each (job, attempt), rank i on the i-th of its nodes. One statement for all of them.
+
+    Raises RuntimeError where a job has not that many ranks WAITING, and then nothing must be committed.
+    """
+    asked: dict[str, list[Any]] = {"jobs": [], "attempts": [], "ranks": [], "nodes": []}
+    for (job_id, attempt), nodes in placed.items():
+        asked["jobs"] += [job_id] * len(nodes)
+        asked["attempts"] += [attempt] * len(nodes)
+        asked["ranks"] += range(len(nodes))
+        asked["nodes"] += nodes
+    moved: dict[str, int] = {row[0]: row[1] for row in connection.execute(_PLACE, asked)}
+    for (job_id, attempt), nodes in placed.items():
+        if moved.get(job_id, 0) != len(nodes):
+            raise RuntimeError(f"job {job_id} is QUEUED with ranks of attempt {attempt} that are not WAITING")
+
+
+_CREATED = text(
+    "WITH moved AS (UPDATE ranks SET state = 'CREATED', container_id = made.container, lease_until = NULL"
+    " FROM unnest(CAST(:ranks AS int[]), CAST(:containers AS text[])) AS made(rank, container)"
+    " WHERE job_id = :job AND attempt = :attempt AND ranks.rank = made.rank AND state = 'CREATING'"
+    " RETURNING job_id, attempt, ranks.rank)"
+    " INSERT INTO job_events (job_id, attempt, rank, state)"
+    " SELECT job_id, attempt, rank, 'CREATED' FROM moved RETURNING rank"
+)
 
 
 def record_containers(
     connection: Connection, job_id: str, attempt: int, containers: Mapping[int, str]
 ) -> list[int]:
-    """CREATING → CREATED with each rank's container id; the ranks that moved."""
-    moved: list[int] = []
-    for rank, container_id in containers.items():
-        moved += move_ranks(
-            connection,
-            job_id,
-            attempt,
-            RankState.CREATED,
-            ranks=[rank],
-            sources=frozenset({RankState.CREATING}),
-            columns={"container_id": container_id},
-        )
-    return moved
+    """CREATING → CREATED with each rank's container id; the ranks that moved. One statement for all of them."""
+    made = connection.execute(
+        _CREATED,
+        {
+            "job": job_id,
+            "attempt": attempt,
+            "ranks": list(containers),
+            "containers": list(containers.values()),
+        },
+    )
+    return sorted(made.scalars())
+
+
+_RUNNING = text(
+    "WITH moved AS (UPDATE ranks SET state = 'RUNNING', started_at = seen.at, lease_until = NULL"
+    " FROM unnest(CAST(:ranks AS int[]), CAST(:times AS timestamptz[])) AS seen(rank, at)"
+    " WHERE job_id = :job AND attempt = :attempt AND ranks.rank = seen.rank AND state = 'STARTING'"
+    " RETURNING job_id, attempt, ranks.rank)"
+    " INSERT INTO job_events (job_id, attempt, rank, state)"
+    " SELECT job_id, attempt, rank, 'RUNNING' FROM moved RETURNING rank"
+)
+
+
+def record_starts(
+    connection: Connection, job_id: str, attempt: int, started_at: Mapping[int, datetime]
+) -> list[int]:
+    """STARTING → RUNNING with the time at which each rank was started; the ranks that moved."""
+    seen = connection.execute(
+        _RUNNING,
+        {
+            "job": job_id,
+            "attempt": attempt,
+            "ranks": list(started_at),
+            "times": list(started_at.values()),
+        },
+    )
+    return sorted(seen.scalars())
+
+
+@dataclass(frozen=True)
+class RankEnd:
+    """How one rank ended, by what the engine says of its container. Times are the engine's."""
+
+    rank: int
+    to: RankState
+    reason: str
+    message: str
+    exit_code: int
+    oom_killed: bool
+    started_at: datetime
+    ended_at: datetime
+    log_bytes: int
+    last_lines: str
+
+
+# Ends that were written down first are told from later ones by `recorded_at`: those of one statement keep the
+# order in which they are given. The statement begins when the job's lock is had, so after any other one's end.
+_ENDED = text(
+    "WITH moved AS (UPDATE ranks SET state = seen.state, reason = seen.reason, message = seen.message,"
+    " exit_code = seen.code, oom_killed = seen.oom, started_at = seen.started, ended_at = seen.ended,"
+    " log_bytes = seen.bytes, last_lines = seen.lines, lease_until = NULL,"
+    " recorded_at = statement_timestamp() + seen.place * interval '1 microsecond'"
+    " FROM unnest(CAST(:ranks AS int[]), CAST(:states AS text[]), CAST(:reasons AS text[]),"
+    " CAST(:messages AS text[]), CAST(:codes AS int[]), CAST(:ooms AS bool[]), CAST(:starts AS timestamptz[]),"
+    " CAST(:ends AS timestamptz[]), CAST(:byte_counts AS bigint[]), CAST(:lines AS text[])) WITH ORDINALITY"
+    " AS seen(rank, state, reason, message, code, oom, started, ended, bytes, lines, place)"
+    " WHERE job_id = :job AND attempt = :attempt AND ranks.rank = seen.rank AND ranks.state = ANY(:allowed)"
+    " RETURNING job_id, attempt, ranks.rank, seen.place, ranks.state, ranks.reason, ranks.message)"
+    " INSERT INTO job_events (job_id, attempt, rank, state, reason, message)"
+    " SELECT job_id, attempt, rank, state, reason, message FROM moved ORDER BY place RETURNING rank"
+)
+_MAY_END = [state.value for state in (RankState.CREATED, RankState.STARTING, RankState.RUNNING)]
+
+
+def record_ends(connection: Connection, job_id: str, attempt: int, ends: Sequence[RankEnd]) -> list[int]:
+    """CREATED, STARTING or RUNNING → how each rank's container ended; the ranks that moved."""
+    moved = connection.execute(
+        _ENDED,
+        {
+            "job": job_id,
+            "attempt": attempt,
+            "allowed": _MAY_END,
+            "ranks": [end.rank for end in ends],
+            "states": [end.to.value for end in ends],
+            "reasons": [end.reason for end in ends],
+            "messages": [end.message for end in ends],
+            "codes": [end.exit_code for end in ends],
+            "ooms": [end.oom_killed for end in ends],
+            "starts": [end.started_at for end in ends],
+            "ends": [end.ended_at for end in ends],
+            "byte_counts": [end.log_bytes for end in ends],
+            "lines": [end.last_lines for end in ends],
+        },
+    )
+    return sorted(moved.scalars())
 
 
 _RELEASE = text(

@@ -118,7 +118,7 @@ class RowsOnly:
             log_bytes=0,
             **more,
         )
-        return ending.record_exit(self.database, job_id, self.job(job_id).attempt, rank, end)
+        return ending.record_exits(self.database, job_id, self.job(job_id).attempt, {rank: end})
 
     def stopped(self, job_id: str, *ranks: int) -> None:
         """The stop step told these ranks, and they have ended for it."""

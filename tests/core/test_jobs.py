@@ -139,10 +139,10 @@ def test_record_created_after_a_cancel_is_superseded(pool: Pool) -> None:
     assert pool.state(job) is JobState.CANCELLED
 
 
-def test_record_exit_of_every_rank_completes_the_job_and_frees_its_slots(pool: Pool) -> None:
+def test_record_exits_of_every_rank_completes_the_job_and_frees_its_slots(pool: Pool) -> None:
     job = pool.run(3)
     for rank in range(3):
-        ending.record_exit(pool.database, job, 1, rank, exit_with(0))
+        ending.record_exits(pool.database, job, 1, {rank: exit_with(0)})
     assert pool.state(job) is JobState.COMPLETED
     assert len(ending.watched_ranks(pool.database, pool.node.id)) == 3
     stopping.release(pool.database, job, 1, [0, 1, 2])
@@ -150,30 +150,30 @@ def test_record_exit_of_every_rank_completes_the_job_and_frees_its_slots(pool: P
     assert (job, 1) in networks_to_remove(pool.database, pool.node.id)
 
 
-def test_record_exit_a_second_time_is_superseded(pool: Pool) -> None:
+def test_record_exits_a_second_time_is_superseded(pool: Pool) -> None:
     job = pool.run(1)
-    ending.record_exit(pool.database, job, 1, 0, exit_with(0))
+    ending.record_exits(pool.database, job, 1, {0: exit_with(0)})
     with pytest.raises(Superseded):
-        ending.record_exit(pool.database, job, 1, 0, exit_with(1))
+        ending.record_exits(pool.database, job, 1, {0: exit_with(1)})
     assert pool.state(job) is JobState.COMPLETED
 
 
-def test_record_exit_of_a_failure_stops_the_others_and_names_the_first(pool: Pool) -> None:
+def test_record_exits_of_a_failure_stops_the_others_and_names_the_first(pool: Pool) -> None:
     job = pool.run(3)
-    settled = ending.record_exit(pool.database, job, 1, 1, exit_with(7))
+    settled = ending.record_exits(pool.database, job, 1, {1: exit_with(7)})
     assert [order.node_id for order in settled.stops] == [pool.node.id]
     assert "stopping 2 other ranks" in get_job(pool.database, pool.account, job).status
     for rank in (0, 2):
-        ending.record_exit(pool.database, job, 1, rank, exit_with(143, after=1))
+        ending.record_exits(pool.database, job, 1, {rank: exit_with(143, after=1)})
     done = get_job(pool.database, pool.account, job)
     assert done.state is JobState.FAILED
     assert done.status == "rank 1 failed first on node local: exit code 7: bye 7"
 
 
-def test_record_exit_of_all_ranks_at_a_time_settles_once(pool: Pool) -> None:
+def test_record_exits_of_all_ranks_at_a_time_settles_once(pool: Pool) -> None:
     job = pool.run(8)
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda rank: ending.record_exit(pool.database, job, 1, rank, exit_with(0)), range(8)))
+        list(threads.map(lambda rank: ending.record_exits(pool.database, job, 1, {rank: exit_with(0)}), range(8)))
     assert pool.state(job) is JobState.COMPLETED
 
 
@@ -189,7 +189,7 @@ def test_end_of_another_accounts_job_is_not_found(
 
 def test_ended_job_has_no_way_back(pool: Pool) -> None:
     job = pool.run(1)
-    ending.record_exit(pool.database, job, 1, 0, exit_with(0))
+    ending.record_exits(pool.database, job, 1, {0: exit_with(0)})
     with pytest.raises(FailedPrecondition):
         stopping.cancel(pool.database, pool.account, job)
     with pool.database.transaction() as connection:
@@ -201,7 +201,7 @@ def test_delete_of_a_running_job_waits_for_its_containers(pool: Pool) -> None:
     job = pool.run(2)
     stopping.delete(pool.database, pool.account, job)
     for rank in range(2):
-        ending.record_exit(pool.database, job, 1, rank, exit_with(143, after=1))
+        ending.record_exits(pool.database, job, 1, {rank: exit_with(143, after=1)})
     assert pool.state(job) is JobState.DELETING
     stopping.release(pool.database, job, 1, [0, 1])
     with pytest.raises(NotFound):

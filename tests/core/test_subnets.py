@@ -5,37 +5,52 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ResourceExhausted
-from core.subnets import first_free_block, rank_address
+from core.subnets import FreeBlocks, rank_address
 
 RANGE = IPv4Network("10.201.0.0/20")
 
 
-@given(st.lists(st.integers(min_value=2, max_value=200), max_size=30))
-def test_first_free_block_any_sequence_gives_disjoint_blocks_that_fit(sizes: list[int]) -> None:
+BLOCKS = [list(RANGE.subnets(new_prefix=length)) for length in (24, 26, 28, 29)]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([block for blocks in BLOCKS for block in blocks]), max_size=8),
+    st.lists(st.integers(min_value=2, max_value=200), max_size=30),
+)
+def test_take_any_sequence_gives_disjoint_blocks_that_fit(before: list[IPv4Network], sizes: list[int]) -> None:
     taken: list[IPv4Network] = []
+    for block in before:
+        if not any(block.overlaps(other) for other in taken):
+            taken.append(block)
+    free = FreeBlocks(RANGE, taken)
     for hosts in sizes:
-        try:
-            block = first_free_block(RANGE, hosts=hosts, taken=taken)
-        except ResourceExhausted:
-            free = RANGE.num_addresses - sum(network.num_addresses for network in taken)
-            assert free < 3 * 256 + sum(network.num_addresses for network in taken)
-            return
-        assert block.subnet_of(RANGE)
-        assert not any(block.overlaps(other) for other in taken)
+        size = next(length for length in (8, 16, 32, 64, 128, 256) if length >= hosts + 3)
+        aligned = [
+            block
+            for block in RANGE.subnets(new_prefix=33 - size.bit_length())
+            if not any(block.overlaps(other) for other in taken)
+        ]
+        if not aligned:
+            with pytest.raises(ResourceExhausted):
+                free.take(hosts)
+            continue
+        block = free.take(hosts)
+        assert block == aligned[0]
         assert rank_address(block, hosts - 1) < block.broadcast_address
         taken.append(block)
 
 
-def test_first_free_block_after_a_release_uses_the_hole() -> None:
-    first = first_free_block(RANGE, hosts=4, taken=[])
-    second = first_free_block(RANGE, hosts=4, taken=[first])
-    assert first_free_block(RANGE, hosts=4, taken=[second]) == first
+def test_take_after_a_release_uses_the_hole() -> None:
+    blocks = FreeBlocks(RANGE, [])
+    first, second = blocks.take(4), blocks.take(4)
+    assert FreeBlocks(RANGE, [second]).take(4) == first
 
 
-def test_first_free_block_when_full_says_so() -> None:
+def test_take_when_full_says_so() -> None:
     with pytest.raises(ResourceExhausted, match=r"10\.201\.0\.0/20"):
-        first_free_block(RANGE, hosts=2, taken=[RANGE])
+        FreeBlocks(RANGE, [RANGE]).take(2)

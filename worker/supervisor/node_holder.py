@@ -11,13 +11,12 @@ import structlog
 from core.database import Database
 from core.errors import NodeUnreachable, Unavailable
 from core.nodes import NodeRecord, drop_lease, record_silence, take_lease
-from core.queue import Bell
 from core.settings import Settings
 from worker.docker_engine.streams import DockerStreams
 from worker.docker_engine.transport import EngineAccess
 from worker.supervisor.leases import Leases
 from worker.supervisor.node_watch import NodeWatch
-from worker.supervisor.scope import NodeScope
+from worker.supervisor.scope import NodeScope, ProcessScope
 
 log = structlog.get_logger(__name__)
 
@@ -28,27 +27,23 @@ _RETAKE_SECONDS = 0.5
 async def hold_node(
     node: NodeRecord,
     owner: str,
-    database: Database,
-    bell: Bell,
-    settings: Settings,
-    engines: dict[str, int],
+    process: ProcessScope,
     woken: asyncio.Event,
     leases: Leases,
 ) -> None:
     """Watch the node whenever this process has its lease; until cancelled.
 
-    `engines` says which node each engine of this process is, by the engine's own id; `woken` is set when there
-    may be a pull to begin on the node; `leases` renews those of all nodes.
+    `woken` is set when there may be a pull to begin on the node; `leases` renews those of all nodes.
     """
     while True:
         try:
-            taken_at = await _until_taken(node, owner, database, settings)
+            taken_at = await _until_taken(node, owner, process.database, process.settings)
             log.info("node_taken", node=node.name, owner=owner)
-            watch = _watch(node, database, bell, settings, engines, woken)
+            watch = _watch(node, process, woken)
             await _while_held(node, watch, leases.while_held(node.id, taken_at))
         finally:
             with contextlib.suppress(Unavailable):
-                await asyncio.to_thread(drop_lease, database, node.id, owner)
+                await asyncio.to_thread(drop_lease, process.database, node.id, owner)
         log.warning("node_let_go", node=node.name, owner=owner)
         await asyncio.sleep(_RETAKE_SECONDS)
 
@@ -69,18 +64,11 @@ async def _while_held(
         await asyncio.gather(watching, renewing, return_exceptions=True)
 
 
-async def _watch(
-    node: NodeRecord,
-    database: Database,
-    bell: Bell,
-    settings: Settings,
-    engines: dict[str, int],
-    woken: asyncio.Event,
-) -> None:
+async def _watch(node: NodeRecord, process: ProcessScope, woken: asyncio.Event) -> None:
     """Watch a node that is held; until cancelled."""
-    engine = await _client_of(node, database, settings)
+    engine = await _client_of(node, process.database, process.settings)
     try:
-        await NodeWatch(NodeScope(node, database, bell, settings, engine, engines, woken)).run()
+        await NodeWatch(NodeScope(node, process, engine, woken)).run()
     finally:
         await engine.close()
 

@@ -17,7 +17,6 @@ from core.jobs.gang_networks import (
     networks_to_remove,
     record_network_gone,
 )
-from core.jobs.stopping import release
 from core.nodes import EngineFacts, Floor, record_answer, record_facts, record_silence
 from worker.docker_engine.streams import ContainerEvent, ListedContainer
 from worker.engine import LABEL_EXECUTOR, LABEL_NETWORK, RankKey, gang_network_name
@@ -52,7 +51,7 @@ class NodeWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        engines, node_id = self._scope.engines, self._scope.node.id
+        engines, node_id = self._scope.process.engines, self._scope.node.id
         try:
             await self._greeted()
             await self._watch_all()
@@ -70,7 +69,7 @@ class NodeWatch:
         while True:
             try:
                 facts = await scope.engine.facts()
-                holder = scope.engines.setdefault(facts.engine_id, scope.node.id)
+                holder = scope.process.engines.setdefault(facts.engine_id, scope.node.id)
                 if holder == scope.node.id:
                     await self._record_facts(facts)
                     return
@@ -192,9 +191,7 @@ class NodeWatch:
     async def _finish(self, key: RankKey) -> None:
         """The row says ended; what is left of the finaliser's work is the container and the slot."""
         await self._scope.engine.remove(key.container_name)
-        settled = await self._scope.verb(release, self._scope.database, key.job_id, key.attempt, [key.rank])
-        if settled is not None:
-            self._scope.ring(settled)
+        await self._scope.process.releases.give(key, None)
         self._scope.networks_due.set()
 
     async def _remove_orphan(self, container: ListedContainer) -> None:

@@ -21,6 +21,7 @@ from core.queue import Bell, make_celery
 from core.settings import Settings
 from worker.supervisor.leases import Leases
 from worker.supervisor.node_holder import hold_node
+from worker.supervisor.scope import ProcessScope
 from worker.supervisor.wake import Wakeups
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,7 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
     holders: dict[NodeRecord, asyncio.Task[None]] = {}
-    engines: dict[str, int] = {}
+    process = ProcessScope(database, bell, settings)
     wakeups = Wakeups(settings.database_url)
     leases = Leases(database, owner, settings.lease_seconds)
     of_all = [
@@ -60,9 +61,7 @@ async def _run(settings: Settings) -> None:
                 if node in holders and holders[node].done():
                     log.error("holder_failed", node=node.name, exc_info=holders[node].exception())
                 if node not in holders or holders[node].done():
-                    holding = hold_node(
-                        node, owner, database, bell, settings, engines, wakeups.of(node.id), leases
-                    )
+                    holding = hold_node(node, owner, process, wakeups.of(node.id), leases)
                     holders[node] = asyncio.create_task(holding)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(told_to_end.wait(), _LOOK_SECONDS)

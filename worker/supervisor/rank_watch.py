@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from core.errors import ContainerGone, EngineError, NodeUnreachable, Superseded
-from core.jobs.ending import RankExit, record_exit, record_lost
-from core.jobs.stopping import release
+from core.jobs.ending import RankExit, record_lost
 from core.logs import ResumePoint, read_page, resume_point
 from worker.docker_engine.faults import last_line_of
 from worker.engine import Observation, RankKey
@@ -86,6 +85,8 @@ class RankWatch:
         if not await self._ended_within(_SHORT_SECONDS):
             while True:
                 await self._follow(buffer)
+                if self.ended.is_set():
+                    break
                 seen = await self._scope.engine.observe(self._container_id)
                 if seen is None or seen.ended:
                     break
@@ -146,14 +147,11 @@ class RankWatch:
             last_lines=await self._last_lines() if seen.exit_code else "",
         )
         try:
-            settled = await self._scope.verb(
-                record_exit, self._scope.database, self.key.job_id, self.key.attempt, self.key.rank, end
-            )
+            await self._scope.process.exits.give(self.key, end)
         except Superseded as error:
             log.info("exit_superseded", job=self.key.job_id, rank=self.key.rank, why=str(error))
             return
         log.info("rank_exited", job=self.key.job_id, rank=self.key.rank, code=seen.exit_code)
-        self._scope.ring(settled)
 
     async def _ran_out_of_memory(self, seen: Observation) -> bool:
         """What the engine says. On a busy host it may say so as an event only, and after the end: in 1 of 30 ends
@@ -216,14 +214,10 @@ class RankWatch:
         except Superseded:
             await self._free()
             return
-        self._scope.ring(settled)
+        self._scope.process.ring(settled)
         self._scope.bell.schedule(settled.pool_row)
 
     async def _free(self) -> None:
-        settled = await self._scope.verb(
-            release, self._scope.database, self.key.job_id, self.key.attempt, [self.key.rank]
-        )
-        if settled is not None:
-            self._scope.ring(settled)
+        await self._scope.process.releases.give(self.key, None)
         if self._in_gang:
             self._scope.networks_due.set()
