@@ -91,8 +91,8 @@ def unanswered(app: Celery, queue_name: str) -> int:
     """How many rings wait in a queue; 0 where the broker does not say, so that whoever asks rings once more."""
     try:
         with app.connection_for_read() as connection:
-            declared = connection.default_channel.queue_declare(queue_name, passive=True)
-            return int(declared.message_count)
+            channel: Any = connection.default_channel
+            return int(channel.queue_declare(queue_name, passive=True).message_count)
     except (ChannelError, OperationalError, OSError):
         # A queue of this broker that is empty is not there.
         return 0

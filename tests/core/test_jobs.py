@@ -22,7 +22,7 @@ from core.jobs.placing import Placement, place, take_snapshot
 from core.jobs.quotas import Limits
 from core.jobs.reading import get_job
 from core.jobs.submitting import Submission, submit
-from core.jobs.sweeping import find_due
+from core.jobs.sweeping import find_due, live_groups
 from core.nodes import ensure_node, ensure_pool, nodes_of_group
 from core.spec import JobSpec, ShellExecutor
 from core.states import JobState
@@ -217,3 +217,21 @@ def test_find_due_sees_what_nobody_rang_for(pool: Pool) -> None:
         connection.exec_driver_sql("UPDATE ranks SET placed_at = placed_at - interval '1 minute'")
     assert placed in {order.job_id for order in find_due(pool.database).launches}
     assert queued not in {order.job_id for order in find_due(pool.database).launches}
+
+
+def test_find_due_of_a_busy_group_has_only_what_has_waited_for_long(pool: Pool) -> None:
+    fresh, old = pool.submit(1), pool.submit(1)
+    for job in (fresh, old):
+        pool.place(job, 1)
+    for job, seconds in ((fresh, 5), (old, 60)):
+        with pool.database.transaction() as connection:
+            connection.exec_driver_sql(
+                "UPDATE ranks SET placed_at = now() - make_interval(secs => %s) WHERE job_id = %s", (seconds, job)
+            )
+    due = {order.job_id for order in find_due(pool.database).launches}
+    assert {fresh, old} <= due
+    group = pool.node.worker_group
+    assert group in live_groups(pool.database)
+    due_of_busy = {order.job_id for order in find_due(pool.database, [group]).launches}
+    assert old in due_of_busy
+    assert fresh not in due_of_busy
