@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
@@ -92,14 +92,17 @@ def request_pull(
     return None
 
 
+_WANTED = (
+    select(ImagePull.image_ref, ImagePull.pull_secret, ImagePull.ended_at)
+    .where(ImagePull.node_id == bindparam("node"), ImagePull.state == "WANTED")
+    .order_by(ImagePull.wanted_at)
+)
+
+
 def wanted_images(database: Database, node_id: int) -> list[WantedPull]:
     """The images that are to be pulled on a node."""
     with database.transaction() as connection:
-        rows = connection.execute(
-            select(ImagePull.image_ref, ImagePull.pull_secret, ImagePull.ended_at)
-            .where(ImagePull.node_id == node_id, ImagePull.state == "WANTED")
-            .order_by(ImagePull.wanted_at)
-        )
+        rows = connection.execute(_WANTED, {"node": node_id})
         return [
             WantedPull(WantedImage(image_ref, pull_secret), ended_at is not None)
             for image_ref, pull_secret, ended_at in rows

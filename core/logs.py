@@ -83,7 +83,10 @@ def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
         for chunk in chunks
     ]
     with database.transaction() as connection:
-        connection.execute(upsert(LogChunk).on_conflict_do_nothing(), rows)
+        connection.execute(_APPEND, rows)
+
+
+_APPEND = upsert(LogChunk).on_conflict_do_nothing()
 
 
 def resume_point(database: Database, job_id: str, attempt: int, rank: int) -> ResumePoint:

@@ -219,14 +219,23 @@ def drop_lease(database: Database, node_id: int, owner: str) -> None:
 _UNHURRIED = text("SET LOCAL synchronous_commit = off")
 
 
+# Text, and one statement: every node is asked every few seconds.
+_ANSWERED = text(
+    "WITH before AS (SELECT id, state FROM nodes WHERE id = :node FOR NO KEY UPDATE)"  # noqa: S608
+    " UPDATE nodes SET seen_at = now(), engine_version = :version,"
+    f" state = CASE WHEN before.state <> '{DOWN}' THEN before.state"
+    f" WHEN drain_requested THEN '{DRAINING}' ELSE '{READY}' END,"
+    f" state_detail = CASE WHEN before.state = '{DOWN}' THEN '' ELSE state_detail END,"
+    f" state_since = CASE WHEN before.state = '{DOWN}' THEN now() ELSE state_since END"
+    f" FROM before WHERE nodes.id = before.id RETURNING before.state = '{DOWN}'"
+)
+
+
 def record_answer(database: Database, node_id: int, engine_version: str) -> bool:
     """Note that the engine answered; a node that was DOWN is there again. Whether there may be new room."""
     with database.transaction() as connection:
         connection.execute(_UNHURRIED)
-        connection.execute(
-            update(Node).where(Node.id == node_id).values(seen_at=func.now(), engine_version=engine_version)
-        )
-        return _move_up(connection, node_id)
+        return bool(connection.execute(_ANSWERED, {"node": node_id, "version": engine_version}).scalar())
 
 
 def record_facts(database: Database, node_id: int, facts: EngineFacts, floor: Floor | None = None) -> bool:

@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Row, bindparam, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
@@ -139,38 +140,41 @@ def record_lost(database: Database, job_id: str, attempt: int, rank: int, *, rea
 def watched_ranks(database: Database, node_id: int) -> list[WatchedRank]:
     """Every rank that holds a slot of the node: those whose containers are there, or are to be."""
     with database.transaction() as connection:
-        return _watched(connection, node_id, None)
+        return [_watched(row) for row in connection.execute(_HOLDING, {"node": node_id})]
 
 
 def watched_rank(database: Database, node_id: int, job_id: str, attempt: int, rank: int) -> WatchedRank | None:
     """One rank of the node, released or not; None where no row explains it."""
+    key = {"node": node_id, "job": job_id, "attempt": attempt, "rank": rank}
     with database.transaction() as connection:
-        found = _watched(connection, node_id, (job_id, attempt, rank))
-    return found[0] if found else None
+        found = connection.execute(_ONE, key).first()
+    return None if found is None else _watched(found)
 
 
-def _watched(connection: Connection, node_id: int, one: tuple[str, int, int] | None) -> list[WatchedRank]:
-    query = (
-        select(
-            Rank.job_id,
-            Rank.attempt,
-            Rank.rank,
-            Rank.state,
-            Rank.container_id,
-            Rank.released_at,
-            Job.spec["executor"]["kind"].as_string(),
-        )
-        .join(Job, Job.id == Rank.job_id)
-        .where(Rank.node_id == node_id)
+# Built once: every node is asked about every few seconds.
+_ON_NODE = (
+    select(
+        Rank.job_id,
+        Rank.attempt,
+        Rank.rank,
+        Rank.state,
+        Rank.container_id,
+        Rank.released_at,
+        Job.spec["executor"]["kind"].as_string().label("executor"),
     )
-    if one is None:
-        query = query.where(Rank.released_at.is_(None))
-    else:
-        query = query.where(Rank.job_id == one[0], Rank.attempt == one[1], Rank.rank == one[2])
-    return [
-        WatchedRank(row[0], row[1], row[2], RankState(row[3]), row[4], row[5] is not None, row[6] == "notebook")
-        for row in connection.execute(query)
-    ]
+    .join(Job, Job.id == Rank.job_id)
+    .where(Rank.node_id == bindparam("node"))
+)
+_HOLDING = _ON_NODE.where(Rank.released_at.is_(None))
+_ONE = _ON_NODE.where(
+    Rank.job_id == bindparam("job"), Rank.attempt == bindparam("attempt"), Rank.rank == bindparam("rank")
+)
+
+
+def _watched(row: Row[Any]) -> WatchedRank:
+    released, is_notebook = row.released_at is not None, row.executor == "notebook"
+    state = RankState(row.state)
+    return WatchedRank(row.job_id, row.attempt, row.rank, state, row.container_id, released, is_notebook)
 
 
 def _keep_notebook(connection: Connection, job_id: str, attempt: int, rank: int, content: bytes) -> None:

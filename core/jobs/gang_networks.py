@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from sqlalchemy import Connection, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import BigInteger, Connection, bindparam, delete, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import array
 
 from core.database import Database
 from core.errors import EngineError, Superseded
@@ -115,14 +116,16 @@ _HELD_BY_RANKS = (
 )
 
 
+_TO_REMOVE = select(GangNetwork.job_id, GangNetwork.attempt).where(
+    ~_HELD_BY_RANKS, GangNetwork.nodes.contains(array([bindparam("node", type_=BigInteger)]))
+)
+_ALL_HELD = select(GangNetwork.job_id, GangNetwork.attempt)
+
+
 def networks_to_remove(database: Database, node_id: int) -> list[tuple[str, int]]:
     """The (job, attempt) whose ranks have all been released and whose network the node's engine may still have."""
     with database.transaction() as connection:
-        rows = connection.execute(
-            select(GangNetwork.job_id, GangNetwork.attempt).where(
-                ~_HELD_BY_RANKS, GangNetwork.nodes.contains([node_id])
-            )
-        )
+        rows = connection.execute(_TO_REMOVE, {"node": node_id})
         return [(row.job_id, row.attempt) for row in rows]
 
 
@@ -147,7 +150,7 @@ def free_unused_blocks(database: Database) -> None:
 def held_networks(database: Database) -> set[tuple[str, int]]:
     """Every (job, attempt) that holds an address block."""
     with database.transaction() as connection:
-        rows = connection.execute(select(GangNetwork.job_id, GangNetwork.attempt))
+        rows = connection.execute(_ALL_HELD)
         return {(row.job_id, row.attempt) for row in rows}
 
 
