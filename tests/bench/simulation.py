@@ -1,6 +1,6 @@
 """A whole platform over a fleet of engines that are not there: mixed gangs of several accounts, judged and timed.
 
-    python -m tests.bench.simulation [--nodes 20] [--slots 10] [--ranks 300] [--minutes 10] [--save]
+    python -m tests.bench.simulation [--nodes 20] [--slots 10] [--ranks 300] [--minutes 10] [--listing 10] [--save]
 
 Real: the api, worker, supervisor and beat processes, Postgres, Valkey. Not real: the engines
 (tests/lab/fake_engine, in a process of its own). Jobs come through the API; `simulation_checker` says whether all
@@ -203,6 +203,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="give up after so many")
     parser.add_argument("--bound", type=float, default=10.0, help="seconds of a gang started by halves")
     parser.add_argument("--threads", type=int, default=8, help="of the worker")
+    parser.add_argument("--listing", type=float, default=10.0, help="seconds between listings of a node")
     parser.add_argument("--save", action="store_true")
     parser.add_argument("--note", default="", help="kept with the run")
     asked = parser.parse_args()
@@ -220,6 +221,8 @@ def main() -> int:
                 deadline_seconds=asked.minutes * 60,
                 bound_seconds=asked.bound,
                 worker_threads=asked.threads,
+                listing_seconds=asked.listing,
+                facts_seconds=3 * asked.listing,
             )
     finally:
         servers.stop()
