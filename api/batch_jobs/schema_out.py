@@ -83,6 +83,7 @@ class BatchJobRead(TypedDict):
     priority: int
     workingDirectory: str
     ttlAfterFinished: Duration | None
+    nodeLabels: dict[str, str]
     attempt: int
     reason: str
     imageDigest: str
@@ -137,6 +138,7 @@ def batch_job(record: JobRecord) -> BatchJobRead:
         "priority": spec.priority,
         "workingDirectory": spec.working_directory,
         "ttlAfterFinished": duration_or_null(spec.ttl_seconds),
+        "nodeLabels": dict(spec.node_labels),
         "attempt": record.attempt,
         "reason": record.reason,
         "imageDigest": record.image_digest,

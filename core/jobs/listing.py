@@ -103,6 +103,7 @@ _FIELDS = {
         func.coalesce(_stored_text("working_directory"), literal("", Text())), unbounded=True
     ),
     "ttlAfterFinished": _duration("ttl_seconds"),
+    "nodeLabels": ListField(FieldType.MAP, Job.node_labels),
     "attempt": ListField(FieldType.NUMBER, Job.attempt),
     "reason": _text(Job.reason, free_text=True),
     "imageDigest": _text(Job.image_digest),

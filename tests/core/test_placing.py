@@ -143,6 +143,17 @@ def test_place_refuses_a_node_without_the_jobs_labels(site: Site) -> None:
     assert not site.place(site.submit(node_labels={"disk": "hdd"}), site.nodes[1])
 
 
+def test_place_counts_a_pools_labels_as_its_nodes_and_a_nodes_own_over_them(site: Site) -> None:
+    change_pool(site.database, site.account, "default", {"labels": {"site": "a", "disk": "hdd"}})
+    nodes.change_node(site.database, site.account, "default", "n1", labels={"disk": "ssd"})
+    found = {room.name: room.labels for room in take_snapshot(site.database, site.pool_row, with_room=True).nodes}
+    assert found == {"n0": {"site": "a", "disk": "hdd"}, "n1": {"site": "a", "disk": "ssd"}}
+    job = site.submit(node_labels={"site": "a", "disk": "ssd"})
+    assert not site.place(job, site.nodes[0])
+    assert site.place(job, site.nodes[1])
+    assert not site.place(site.submit(node_labels={"disk": "hdd"}), site.nodes[1])
+
+
 def test_place_refuses_a_node_that_failed_the_job_while_another_could_hold_it(site: Site) -> None:
     job = site.submit(8)
     site.query("UPDATE jobs SET avoided_nodes = ARRAY[%s::bigint] WHERE id = %s", site.nodes[0], job)
