@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 import structlog
@@ -39,6 +40,15 @@ class Event:
     move: Move | None = None
 
 
+#: State, status, place in the queue, estimated start: what is told when it changes. The scheduler writes the last
+#: two down rounded, so that not every step of a long queue is an event for all who wait in it.
+_Told = tuple[str, str, int, datetime | None]
+
+
+def _told(job: JobRecord) -> _Told:
+    return job.state.value, job.status, job.queue_position, job.estimated_start_at
+
+
 @dataclass(eq=False)
 class _Watcher:
     """One stream: what it has been told, and what it is to be told."""
@@ -46,7 +56,7 @@ class _Watcher:
     key_id: str
     job_key: str
     last_move: int
-    told: tuple[str, str] | None = None
+    told: _Told
     events: asyncio.Queue[Event | None] = field(default_factory=asyncio.Queue)
 
     def tell(self, news: News) -> None:
@@ -54,15 +64,15 @@ class _Watcher:
         for move in news.moves:
             if move.id > self.last_move:
                 self.last_move = move.id
-                self.told = (move.state, move.status)
+                self.told = (move.state, move.status, 0, None)
                 self.events.put_nowait(Event("state", move=move))
         job = news.job
         if job is None:
             self.events.put_nowait(Event("deleted"))
             self.events.put_nowait(None)
             return
-        if self.told != (job.state.value, job.status) and not news.moves:
-            self.told = (job.state.value, job.status)
+        if self.told != _told(job) and not news.moves:
+            self.told = _told(job)
             self.events.put_nowait(Event("status", job))
         if job.state in JOB_ENDED and not news.moves:
             self.events.put_nowait(Event("end", job))
@@ -82,7 +92,7 @@ class JobWatch:
 
         Ends early when the caller's key does.
         """
-        watcher = _Watcher(caller.key_id, record.id, last_move)
+        watcher = _Watcher(caller.key_id, record.id, last_move, _told(record))
         yield Event("job", record)
         self._watchers.add(watcher)
         if self._looking is None or self._looking.done():

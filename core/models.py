@@ -226,7 +226,8 @@ class Node(Row):
         doc="why nothing new is placed on it although its engine answers; empty = it takes ranks",
     )
     labels: Mapped[dict[str, Any]] = mapped_column(
-        server_default=text("'{}'::jsonb"), doc="what it is, for jobs that name what they need; text to text"
+        server_default=text("'{}'::jsonb"),
+        doc="what it is, over the pool's labels, for jobs that name what they need",
     )
     drain_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     state: Mapped[str] = mapped_column(server_default="READY", doc="READY, DRAINING or DOWN")

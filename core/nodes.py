@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_,
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
+from core.engine_versions import why_unfit
 from core.models import Node, NodePool
 
 #: Slots of a CPU node whose pool does not say: the larger of this and twice its CPUs (API.md, Node pools).
@@ -270,6 +271,9 @@ def record_facts(database: Database, node_id: int, facts: EngineFacts, floor: Fl
 
 def why_withheld(facts: EngineFacts, pool_network: str, floor: Floor) -> str:
     """Why nothing new is to be placed on an engine that answers; empty where it takes ranks. Pure."""
+    unfit = why_unfit(facts.version)
+    if unfit:
+        return unfit
     if facts.free_disk_bytes is not None and facts.free_disk_bytes < floor.disk_bytes:
         return f"its disk is below {_mib(floor.disk_bytes)}: {_mib(facts.free_disk_bytes)} are free"
     if facts.free_inodes is not None and facts.free_inodes < floor.inodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httpx
@@ -20,8 +21,17 @@ class Membership(Protocol):
     def network(self) -> str:
         """The pool's network."""
 
-    def join(self, *, endpoint: str, worker_group: str, address: str, cpu_count: int, memory_bytes: int) -> str:
-        """Make the node, or find it as it is to be; which of the two."""
+    def join(
+        self,
+        *,
+        endpoint: str,
+        worker_group: str,
+        address: str,
+        labels: Mapping[str, str],
+        cpu_count: int,
+        memory_bytes: int,
+    ) -> str:
+        """Make the node, or find it as it is to be; which of the two. Without labels they stay as they are."""
 
     def look(self) -> tuple[bool, str]:
         """Whether the node takes ranks, and its status."""
@@ -46,17 +56,28 @@ class ApiMembership:
     def network(self) -> str:
         return str(self._call("GET", f"/{self._pool}")["dockerNodePool"]["network"])
 
-    def join(self, *, endpoint: str, worker_group: str, address: str, cpu_count: int, memory_bytes: int) -> str:
+    def join(
+        self,
+        *,
+        endpoint: str,
+        worker_group: str,
+        address: str,
+        labels: Mapping[str, str],
+        cpu_count: int,
+        memory_bytes: int,
+    ) -> str:
         del cpu_count, memory_bytes
         found = self._send("GET", self._path)
         if found.status_code == httpx.codes.OK:
             there = found.json()
             if there["endpoint"] != endpoint:
                 raise SetupError(f"node {self._node} is there, with the engine {there['endpoint']}: give --node")
-            if address and there["address"] != address:
-                self._call("PATCH", self._path, json={"address": address})
+            wanted = {"address": address, "labels": dict(labels)}
+            changes = {field: value for field, value in wanted.items() if value and there[field] != value}
+            if changes:
+                self._call("PATCH", self._path, json=changes)
             return f"{self._node} is there"
-        node = {"endpoint": endpoint, "address": address, "workerGroup": worker_group}
+        node = {"endpoint": endpoint, "address": address, "workerGroup": worker_group, "labels": dict(labels)}
         self._call("POST", f"/{self._pool}/nodes", json={"nodeId": self._node, "node": node})
         return f"{self._node} was made"
 
@@ -100,7 +121,16 @@ class DatabaseMembership:
         except Unavailable as error:
             raise SetupError(f"the database does not answer: {error}") from error
 
-    def join(self, *, endpoint: str, worker_group: str, address: str, cpu_count: int, memory_bytes: int) -> str:
+    def join(
+        self,
+        *,
+        endpoint: str,
+        worker_group: str,
+        address: str,
+        labels: Mapping[str, str],
+        cpu_count: int,
+        memory_bytes: int,
+    ) -> str:
         try:
             there = get_node_details(self._database, self._account, self._pool, self._node)
         except NotFound:
@@ -117,8 +147,9 @@ class DatabaseMembership:
             cpu_count=cpu_count,
             memory_bytes=memory_bytes,
         )
-        if address:
-            change_node(self._database, self._account, self._pool, self._node, slots=None, address=address)
+        change_node(
+            self._database, self._account, self._pool, self._node, address=address or None, labels=labels or None
+        )
         return f"{self._node} {'was made' if there is None else 'is there'}, of worker group {worker_group}"
 
     def look(self) -> tuple[bool, str]:

@@ -3,6 +3,7 @@
     deploy/node tls ADDRESS --certificates FOLDER        the engine gets a port with mutual TLS; joins by the API
     deploy/node beside --database-url U --broker-url U   a worker and a supervisor run here; no engine port is open
 
+`--label disk=ssd`, which may be given several times, says what the machine is to jobs that ask for it.
 With `--swarm-init`, or `--swarm HOST:2377 --swarm-token-file FILE`, the engine is part of a swarm, which a pool
 whose network is `overlay` needs. Started by the shell script of the same name, which makes the Python environment.
 """
@@ -13,9 +14,11 @@ import argparse
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from api.wire.annotations import label_violations
 from deploy.base_image import ensure_python_image
 from deploy.certificates import days_left
 from deploy.engine import Engine, EnginePlace, ensure_engine
@@ -114,6 +117,7 @@ def _join(
             endpoint=endpoint,
             worker_group=group,
             address=getattr(arguments, "address", "") or arguments.swarm_address,
+            labels=arguments.labels,
             cpu_count=engine.cpu_count,
             memory_bytes=engine.memory_bytes,
         )
@@ -171,6 +175,13 @@ def _arguments() -> argparse.Namespace:
     shared.add_argument("--pool", default="default")
     shared.add_argument("--node", default=socket.gethostname().split(".")[0].lower(), help="the node's id")
     shared.add_argument("--account", default=known("LONGSHORE_ACCOUNT", "main"))
+    shared.add_argument(
+        "--label",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="what the node is, for the nodeLabels of jobs; those given are all that it has",
+    )
     shared.add_argument("--no-image", action="store_true", help="do not build the base image on this engine")
     shared.add_argument("--engine-folder", type=Path, help="an engine of its own in a folder, not the machine's")
     shared.add_argument("--swarm-init", action="store_true", help="begin a swarm on this machine")
@@ -196,9 +207,28 @@ def _arguments() -> argparse.Namespace:
     arguments.key = known("LONGSHORE_API_KEY", "")
     if arguments.how == "tls" and not arguments.key:
         parser.error("set LONGSHORE_API_KEY, as the file `env` of the first machine does")
+    try:
+        arguments.labels = read_labels(arguments.label)
+    except ValueError as error:
+        parser.error(f"--label {error}")
     if arguments.swarm and arguments.swarm_token_file is None:
         parser.error("--swarm needs --swarm-token-file")
     return arguments
+
+
+def read_labels(given: Sequence[str]) -> dict[str, str]:
+    """Labels from `key=value` each, by the API's rules: not every way of joining asks it. Raises ValueError."""
+    labels: dict[str, str] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals:
+            raise ValueError(f"{each}: must be KEY=VALUE")
+        if labels.get(key, value) != value:
+            raise ValueError(f"{each}: {key} is {labels[key]} already")
+        labels[key] = value
+    for violation in label_violations("", labels):
+        raise ValueError(f"{violation.field.lstrip('.') or 'values'}: {violation.description}")
+    return labels
 
 
 def _named(variable: str) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def _make(
     )
     if query["validateOnly"]:
         spec, pool_row = submitting.check(platform.database, caller, submission, limits)
-        said = outlook(platform.database, pool_row, caller.account, spec)
-        return json_response(dry_run(caller, submission, spec, said))
+        found = outlook(platform.database, pool_row, caller.account, spec)
+        return json_response(dry_run(caller, submission, spec, found))
     submitted = submitting.submit(platform.database, caller, submission, limits)
     if submitted.is_new:
         platform.bell.schedule(submitted.pool_row)

@@ -79,6 +79,7 @@ def to_spec(job: BatchJobCreate) -> JobSpec:
         retry_policy=policy.retry_policy,
         working_directory=policy.working_directory,
         ttl_seconds=policy.ttl_seconds,
+        node_labels=policy.node_labels,
     )
 
 

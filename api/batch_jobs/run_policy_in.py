@@ -1,4 +1,4 @@
-"""How a job is to run: what each rank may use, its clocks, what is tried again. Fields, kinds and rules; pure."""
+"""How a job is to run: where, what each rank may use, clocks, what is tried again. Fields, kinds, rules; pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ import math
 import re
 import signal
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from api.wire.proto_json import BOOL, DURATION, INT32, STRING, UNREADABLE, Faults, Kind, enum, message, repeated
+from api.wire.annotations import label_violations
+from api.wire.proto_json import (
+    BOOL,
+    DURATION,
+    INT32,
+    STRING,
+    UNREADABLE,
+    Faults,
+    Kind,
+    enum,
+    map_of,
+    message,
+    repeated,
+)
 from api.wire.quantities import bytes_kind, cpu_kind
 from core.errors import FieldViolation
 from core.policies import Backoff, RankFailurePolicy, RetryAction, RetryPolicy, RetryRule
@@ -92,6 +105,7 @@ FIELDS: Mapping[str, Kind] = {
     "priority": INT32,
     "workingDirectory": STRING,
     "ttlAfterFinished": DURATION,
+    "nodeLabels": map_of(STRING),
 }
 
 
@@ -112,6 +126,7 @@ class RunPolicyIn:
     priority: int = 0
     working_directory: str = ""
     ttl_seconds: float | None = None
+    node_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_run_policy(given: Mapping[str, Any]) -> RunPolicyIn:
@@ -135,6 +150,7 @@ def read_run_policy(given: Mapping[str, Any]) -> RunPolicyIn:
         priority=given.get("priority", 0),
         working_directory=given.get("workingDirectory", ""),
         ttl_seconds=given.get("ttlAfterFinished"),
+        node_labels=given.get("nodeLabels", {}),
     )
 
 
@@ -150,6 +166,7 @@ def run_policy_violations(policy: RunPolicyIn) -> Iterator[FieldViolation]:
         yield FieldViolation("workingDirectory", "must be an absolute path")
     elif len(directory.encode()) > MAX_PATH_BYTES:
         yield FieldViolation("workingDirectory", f"must be of at most {MAX_PATH_BYTES:,} bytes")
+    yield from label_violations("nodeLabels", policy.node_labels)
 
 
 def _clock_violations(policy: RunPolicyIn) -> Iterator[FieldViolation]:
@@ -158,9 +175,9 @@ def _clock_violations(policy: RunPolicyIn) -> Iterator[FieldViolation]:
         "timeouts.pull": policy.pull_timeout_seconds,
         "timeouts.run": policy.run_timeout_seconds,
     }
-    for field, seconds in clocks.items():
+    for clock, seconds in clocks.items():
         if seconds is not None and not 0 < seconds <= MAX_CLOCK_SECONDS:
-            yield FieldViolation(field, f"must be more than 0s and at most {MAX_CLOCK_SECONDS}s")
+            yield FieldViolation(clock, f"must be more than 0s and at most {MAX_CLOCK_SECONDS}s")
     if policy.ttl_seconds is not None and policy.ttl_seconds > MAX_CLOCK_SECONDS:
         yield FieldViolation("ttlAfterFinished", f"must be at most {MAX_CLOCK_SECONDS}s")
 

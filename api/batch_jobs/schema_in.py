@@ -32,7 +32,7 @@ UNSERVED_REFERENCES = ("environmentId", "snapshotId", "role")
 EXECUTORS = ("pythonExecutor", "notebookExecutor", "shellExecutor")
 OUTPUT_ONLY = frozenset(
     {"name", "createTime", "startTime", "endTime", "updateTime", "createdBy", "state", "status"}
-    | {"attempt", "reason", "imageDigest"}
+    | {"queuePosition", "estimatedStartTime", "attempt", "reason", "imageDigest"}
 )
 
 PYTHON_EXECUTOR = message({"targetType": enum(TARGET_TYPES), "target": STRING, "args": repeated(STRING)})

@@ -24,6 +24,7 @@ from api.batch_jobs.run_policy_out import (
 from api.openapi.values import Duration, names_of
 from api.wire.times import format_time, format_time_ns
 from core.accounts import Caller
+from core.jobs.outlook import Outlook
 from core.jobs.reading import JobRecord
 from core.jobs.submitting import Submission
 from core.logs import LogEntry
@@ -83,6 +84,9 @@ class BatchJobRead(TypedDict):
     priority: int
     workingDirectory: str
     ttlAfterFinished: Duration | None
+    nodeLabels: dict[str, str]
+    queuePosition: int
+    estimatedStartTime: str | None
     attempt: int
     reason: str
     imageDigest: str
@@ -137,6 +141,9 @@ def batch_job(record: JobRecord) -> BatchJobRead:
         "priority": spec.priority,
         "workingDirectory": spec.working_directory,
         "ttlAfterFinished": duration_or_null(spec.ttl_seconds),
+        "nodeLabels": dict(spec.node_labels),
+        "queuePosition": record.queue_position,
+        "estimatedStartTime": time_or_null(record.estimated_start_at),
         "attempt": record.attempt,
         "reason": record.reason,
         "imageDigest": record.image_digest,
@@ -151,8 +158,8 @@ def batch_job(record: JobRecord) -> BatchJobRead:
     return job
 
 
-def dry_run(caller: Caller, submission: Submission, spec: JobSpec, said: str) -> BatchJobRead:
-    """The job that a request would have made: no times, no state, and what would become of it as its status."""
+def dry_run(caller: Caller, submission: Submission, spec: JobSpec, found: Outlook) -> BatchJobRead:
+    """The job that a request would have made: no state, no times of what was, and what would become of it now."""
     never = datetime.min.replace(tzinfo=UTC)
     record = JobRecord(
         id="",
@@ -164,14 +171,16 @@ def dry_run(caller: Caller, submission: Submission, spec: JobSpec, said: str) ->
         shared=submission.shared,
         spec=spec,
         state=JobState.CREATING,
-        reason="",
-        status=said,
+        reason=found.reason,
+        status=found.sentence,
         attempt=0,
         image_digest="",
         created_at=never,
         updated_at=never,
         started_at=None,
         ended_at=None,
+        queue_position=found.position,
+        estimated_start_at=found.starts_at,
     )
     job = batch_job(record)
     if not submission.batch_job_id:

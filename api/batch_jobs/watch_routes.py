@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
-from api.batch_jobs.schema_out import batch_job
+from api.batch_jobs.schema_out import batch_job, time_or_null
 from api.dependencies import Platform, PlatformDep, caller_in_account
 from api.job_watch import Event
 from api.needs import Need, needs
@@ -37,7 +37,8 @@ async def watch_batch_job(request: Request, job_id: str, platform: PlatformDep) 
     """Every state and status of a job, from now or from after `Last-Event-ID`, until it has ended.
 
     Events: `job` (the whole BatchJob, first), `state` (a transition; its id resumes), `status` (the same state,
-    another sentence), then `end` (the whole BatchJob) or `deleted`, after which the stream is closed.
+    another sentence, place in the queue or estimated start), then `end` (the whole BatchJob) or `deleted`, after
+    which the stream is closed.
     """
     caller, record, after = await run_in_threadpool(_begin, request, job_id, platform)
     held = ExitStack()
@@ -94,6 +95,8 @@ def _status(job: JobRecord) -> dict[str, Any]:
         "reason": job.reason,
         "status": job.status,
         "attempt": job.attempt,
+        "queuePosition": job.queue_position,
+        "estimatedStartTime": time_or_null(job.estimated_start_at),
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import Platform, PlatformDep, caller_in_account
 from api.needs import Need, needs
-from api.node_pools.rules import address_violations, new_id_violations, node_violations, slots_violations
+from api.node_pools.rules import new_id_violations, node_change_violations, node_violations
 from api.node_pools.schema_in import NODE, NODE_CREATE, read_node_create, read_node_update
 from api.node_pools.schema_out import NodeList, NodeRead, node
 from api.openapi.operations import documented
@@ -28,6 +30,7 @@ _LIST = ListSchema("nodes", NODE_LISTING, NodeRead)
 _GET_QUERY = {"readMask": read_mask_parameter(NodeRead)}
 _UPDATE_QUERY = {"updateMask": wire_query.TEXT}
 _NO_FIELDS = message({})
+_RESET: dict[str, Any] = {"slots": 0, "address": "", "labels": {}}
 
 
 @router.post("", **documented(answer=NodeRead, body=NODE_CREATE, required=["node", "nodeId"]))
@@ -54,6 +57,7 @@ def create_node(request: Request, pool_id: str, platform: PlatformDep, body: Bod
         worker_group=fields.get("workerGroup") or platform.settings.worker_group,
         slots=fields.get("slots", 0),
         address=fields.get("address", ""),
+        labels=fields.get("labels", {}),
     )
     return json_response(node(made))
 
@@ -97,18 +101,18 @@ def get_node(request: Request, pool_id: str, node_id: str, platform: PlatformDep
 @router.patch("/{node_id}", **documented(answer=NodeRead, query=_UPDATE_QUERY, body=NODE))
 @needs(Need.NODE_OWNER)
 def update_node(request: Request, pool_id: str, node_id: str, platform: PlatformDep, body: Body) -> Response:
-    """Change how many slots a node has, or its address; another engine is another node."""
+    """Change how many slots a node has, its address, or its labels; another engine is another node."""
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _UPDATE_QUERY)
     faults: Faults = []
     fields = read_node_update(load_json(json_text(request, body)), query["updateMask"], faults)
-    faults += [*slots_violations(fields), *address_violations(fields)]
+    faults += node_change_violations(fields)
     if faults:
         raise InvalidArgument(faults)
-    # What is reset is back at the pool's rule.
-    slots = (fields["slots"] or 0) if "slots" in fields else None
-    address = (fields["address"] or "") if "address" in fields else None
-    found = nodes.change_node(platform.database, caller.account, pool_id, node_id, slots=slots, address=address)
+    # What is reset is back at the pool's rule, and has no labels of its own.
+    changes = {field: fields[field] or unset for field, unset in _RESET.items() if field in fields}
+    found = nodes.change_node(platform.database, caller.account, pool_id, node_id, **changes)
+    # More slots, or other labels, may be what a job waits for.
     platform.bell.schedule(found.pool_row)
     return json_response(node(found))
 

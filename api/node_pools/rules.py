@@ -9,7 +9,7 @@ from typing import Any
 from api.batch_jobs.image_reference import InvalidReference, parse_image_reference
 from api.batch_jobs.rules import display_name_violations
 from api.node_pools.schema_in import DOCKER, UNSERVED_POOLS
-from api.wire.annotations import annotation_violations, key_violations
+from api.wire.annotations import annotation_violations, label_violations
 from api.wire.resource_ids import id_violations
 from core.errors import FieldViolation, NotImplementedYet
 from core.jobs.gang_networks import POOL_NETWORKS
@@ -18,7 +18,6 @@ MAX_NODES = 1000
 #: A Linux bridge has 1,023 ports, and every rank of a node needs one.
 MAX_SLOTS = 1000
 _MAX_TEXT = 2048
-_MAX_LABEL = 63
 _NO_NAME = re.compile(r"[\s\x00-\x1f\x7f]")
 _WORKER_GROUP = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
 _HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
@@ -56,7 +55,7 @@ def pool_violations(fields: Mapping[str, Any]) -> Iterator[FieldViolation]:
     role = given.get(f"{DOCKER}.nodeRole", "")
     if role:
         yield from name_violations(f"{DOCKER}.nodeRole", role)
-    yield from _label_violations(given.get(f"{DOCKER}.labels", {}))
+    yield from label_violations(f"{DOCKER}.labels", given.get(f"{DOCKER}.labels", {}))
 
 
 def refuse_unserved(fields: Mapping[str, Any]) -> None:
@@ -74,10 +73,16 @@ def node_violations(fields: Mapping[str, Any], *, plain_engines: Collection[str]
         fault = "names port 2375, the engine's without TLS: who reaches it is root there; use 2376 with TLS"
     if fault:
         yield FieldViolation("endpoint", fault)
-    yield from address_violations(fields)
     if group and _WORKER_GROUP.fullmatch(group) is None:
         yield FieldViolation("workerGroup", "must be of at most 31 of a-z 0-9 -, a letter or digit first")
+    yield from node_change_violations(fields)
+
+
+def node_change_violations(fields: Mapping[str, Any]) -> Iterator[FieldViolation]:
+    """What is wrong with the fields of a node that may change; None is one that is reset, which breaks no rule."""
+    yield from address_violations(fields)
     yield from slots_violations(fields)
+    yield from label_violations("labels", fields.get("labels") or {})
 
 
 def address_violations(fields: Mapping[str, Any]) -> Iterator[FieldViolation]:
@@ -102,13 +107,6 @@ def name_violations(field: str, given: str) -> Iterator[FieldViolation]:
     """A name of another system's: one word of a bounded length."""
     if not 0 < len(given) <= _MAX_TEXT or _NO_NAME.search(given):
         yield FieldViolation(field, f"must be 1 to {_MAX_TEXT} characters without spaces")
-
-
-def _label_violations(labels: Mapping[str, str]) -> Iterator[FieldViolation]:
-    path = f"{DOCKER}.labels"
-    yield from key_violations(path, labels, reserved="longshore")
-    if any(len(value) > _MAX_LABEL for value in labels.values()):
-        yield FieldViolation(path, f"every value must be of at most {_MAX_LABEL} characters")
 
 
 def _endpoint_fault(endpoint: str) -> str:

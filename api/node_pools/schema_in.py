@@ -58,7 +58,7 @@ _COLUMNS: Mapping[str, tuple[str, Any]] = {
 NODE_POOL = nested_kind({**POOL_FIELDS, **dict.fromkeys(UNSERVED_POOLS, ANYTHING)}, ignored=POOL_OUTPUT_ONLY)
 NODE_POOL_CREATE = message({"nodePool": NODE_POOL, "nodePoolId": STRING})
 
-NODE_FIELDS: dict[str, Kind] = {"slots": INT32, "address": STRING}
+NODE_FIELDS: dict[str, Kind] = {"slots": INT32, "address": STRING, "labels": map_of(STRING)}
 NODE_IMMUTABLE = ("endpoint", "workerGroup")
 NODE_OUTPUT_ONLY = frozenset(
     {"name", "slotsInUse", "gpus", "cpus", "memoryBytes", "freeDiskBytes", "freeInodes", "engineVersion"}

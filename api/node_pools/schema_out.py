@@ -75,13 +75,15 @@ class NodePoolList(TypedDict):
 class NodeRead(TypedDict):
     """One Docker engine. `slots` are those that it has, by its own number or by its pool's rule.
 
-    It takes new ranks if it is `accepting`: READY, and with disk and network as they need to be.
+    It takes new ranks if it is `accepting`: READY, and with disk and network as they need to be. `labels` are its
+    own, over those of its pool.
     """
 
     name: str
     endpoint: str
     workerGroup: str
     address: str
+    labels: dict[str, str]
     slots: int
     slotsInUse: int
     gpus: int
@@ -155,6 +157,7 @@ def node(found: NodeDetails) -> NodeRead:
         "endpoint": found.endpoint,
         "workerGroup": found.worker_group,
         "address": found.address,
+        "labels": dict(found.labels),
         "slots": found.slots,
         "slotsInUse": found.slots_in_use,
         "gpus": found.gpu_count,

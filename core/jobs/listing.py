@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Integer, Text, cast, func, literal
+from sqlalchemy import ColumnElement, Double, Integer, Text, case, cast, func, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from core.listing.fields import FieldType, ListField, Listing, OrderTerm
@@ -42,6 +42,11 @@ def _of_executor(key: str) -> ListField:
 def _duration(key: str) -> ListField:
     return ListField(FieldType.DURATION, cast(_stored_text(key), Double()), nullable=True)
 
+
+#: Of no account once a job is queued no more: whoever moves it need not think of them.
+_IS_QUEUED = Job.state == JobState.QUEUED.value
+QUEUE_POSITION: ColumnElement[Any] = case((_IS_QUEUED, func.coalesce(Job.queue_position, 0)), else_=0)
+ESTIMATED_START_AT: ColumnElement[Any] = case((_IS_QUEUED, Job.estimated_start_at))
 
 _FIELDS = {
     "name": _text(
@@ -103,6 +108,9 @@ _FIELDS = {
         func.coalesce(_stored_text("working_directory"), literal("", Text())), unbounded=True
     ),
     "ttlAfterFinished": _duration("ttl_seconds"),
+    "nodeLabels": ListField(FieldType.MAP, Job.node_labels),
+    "queuePosition": ListField(FieldType.NUMBER, QUEUE_POSITION),
+    "estimatedStartTime": ListField(FieldType.TIME, ESTIMATED_START_AT, nullable=True),
     "attempt": ListField(FieldType.NUMBER, Job.attempt),
     "reason": _text(Job.reason, free_text=True),
     "imageDigest": _text(Job.image_digest),

@@ -6,7 +6,8 @@ It asks what the scheduler asks, with the job added to the queue.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from core.database import Database
 from core.jobs.queue_reading import take_snapshot
@@ -21,8 +22,21 @@ _ID = ""
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 
 
-def outlook(database: Database, pool_row: int, account: str, spec: JobSpec) -> str:
-    """One sentence: would it start now and where, wait and why, or never start in this pool."""
+@dataclass(frozen=True)
+class Outlook:
+    """Would it start now and where, wait and why, or never start in this pool: what its row would say, and when.
+
+    `position` 0 = it would wait for no turn; `starts_at` is now where it would start now, None where nobody knows.
+    """
+
+    sentence: str
+    reason: str = ""
+    position: int = 0
+    starts_at: datetime | None = None
+
+
+def outlook(database: Database, pool_row: int, account: str, spec: JobSpec) -> Outlook:
+    """What would become of a job of the account in this pool if it were submitted now."""
     snapshot = take_snapshot(database, pool_row, with_room=True)
     with database.transaction() as connection:
         times = read_run_times(connection, pool_row)
@@ -41,8 +55,10 @@ def outlook(database: Database, pool_row: int, account: str, spec: JobSpec) -> s
     plan = plan_pass(replace(snapshot, waiting=(*snapshot.waiting, job)))
     for placement in plan.placements:
         if placement.job_id == _ID:
-            return f"valid; it would start now on {_hosts(snapshot, placement)}"
-    return f"valid; {_wait(plan.waiting[_ID], job, snapshot)}"
+            sentence = f"valid; it would start now on {_hosts(snapshot, placement)}"
+            return Outlook(sentence, starts_at=snapshot.at)
+    found = plan.waiting[_ID]
+    return Outlook(f"valid; {_wait(found, job, snapshot)}", found.reason, found.position or 0, found.starts_at)
 
 
 def _hosts(snapshot: Snapshot, placement: Placement) -> str:
@@ -58,9 +74,10 @@ def _hosts(snapshot: Snapshot, placement: Placement) -> str:
 
 def _wait(found: Waiting, job: WaitingJob, snapshot: Snapshot) -> str:
     if found.reason == sentences.NO_NODE:
-        return f"it would never start as the pool is now: it needs {job.num_ranks} slots, the pool has 0"
+        slots = "1 slot" if job.num_ranks == 1 else f"{job.num_ranks} slots"
+        return f"as the pool is now, never: needs {slots}, the pool has 0"
     if found.reason == sentences.NEVER_FITS_POOL:
-        return f"it would never start as the pool is now: it {found.sentence}"
+        return f"as the pool is now, never: {found.sentence}"
     said = f"it would wait: {found.sentence}"
     if found.position is not None:
         more = "after " if snapshot.is_cut and found.position > len(snapshot.waiting) // 2 else ""

@@ -31,7 +31,9 @@ class PoolRoom:
 _ROOM = text(
     "SELECT pool.cpu_limit, pool.memory_limit_bytes, pool.network,"
     " EXISTS (SELECT 1 FROM nodes g WHERE g.pool_id = pool.id AND g.gpu_count > 0 AND g.deleted_at IS NULL)"
-    " AS has_gpus, n.id, n.name, n.worker_group, n.slots, n.cpu_count, n.memory_bytes, n.gpu_count, n.labels,"
+    " AS has_gpus, n.id, n.name, n.worker_group, n.slots, n.cpu_count, n.memory_bytes, n.gpu_count,"
+    # What the pool says of all its nodes, and over it what a node says of itself.
+    " pool.labels || n.labels AS labels,"
     " held.ranks, held.naming_cpu, held.cpu_milli, held.naming_memory, held.memory, held.gpus"
     " FROM node_pools pool"
     " LEFT JOIN nodes n ON n.pool_id = pool.id AND n.state = 'READY' AND n.withheld = '' AND n.deleted_at IS NULL"

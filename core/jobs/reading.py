@@ -12,7 +12,7 @@ from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, bindparam, cast
 
 from core.database import Database
 from core.errors import NotFound
-from core.jobs.listing import JOB_LISTING
+from core.jobs.listing import ESTIMATED_START_AT, JOB_LISTING, QUEUE_POSITION
 from core.listing.paging import ListQuery, Page, select_page
 from core.models import Job, JobCount, NodePool, Notebook
 from core.spec import JobSpec, spec_from_json
@@ -40,6 +40,10 @@ class JobRecord:
     updated_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    #: while it is QUEUED: exact to ten, then rounded; 0 = not known, or it waits for no turn
+    queue_position: int = 0
+    #: while it is QUEUED, rounded; None = not known
+    estimated_start_at: datetime | None = None
 
 
 _COLUMNS = (
@@ -60,6 +64,8 @@ _COLUMNS = (
     Job.updated_at,
     Job.started_at,
     Job.ended_at,
+    QUEUE_POSITION.label("queue_position"),
+    ESTIMATED_START_AT.label("estimated_start_at"),
 )
 
 

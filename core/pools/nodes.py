@@ -5,6 +5,7 @@ Every change locks the pool's row first, as placement does, so that nothing is p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,6 +37,8 @@ class NodeDetails:
     endpoint: str
     worker_group: str
     address: str
+    #: its own, over those of its pool
+    labels: Mapping[str, str]
     slots: int
     slots_in_use: int
     cpu_count: int
@@ -69,6 +72,7 @@ _COLUMNS = (
     Node.endpoint,
     Node.worker_group,
     Node.address,
+    Node.labels,
     Node.slots,
     _IN_USE.label("slots_in_use"),
     Node.cpu_count,
@@ -102,6 +106,7 @@ NODE_LISTING = Listing(
         "endpoint": _text(Node.endpoint),
         "workerGroup": _text(Node.worker_group),
         "address": _text(Node.address),
+        "labels": ListField(FieldType.MAP, Node.labels),
         "slots": _number(Node.slots),
         "slotsInUse": _number(_IN_USE),
         "gpus": _number(Node.gpu_count),
@@ -132,6 +137,7 @@ def create_node(
     worker_group: str,
     slots: int,
     address: str = "",
+    labels: Mapping[str, str] | None = None,
 ) -> NodeDetails:
     """A new node, DOWN until a supervisor of its group has seen its engine; `slots` 0 leaves them to the rule.
 
@@ -149,6 +155,7 @@ def create_node(
                     endpoint=endpoint,
                     worker_group=worker_group,
                     address=address,
+                    labels=dict(labels or {}),
                     slots=0,
                     wanted_slots=slots,
                     cpu_count=0,
@@ -180,22 +187,26 @@ def list_nodes(database: Database, account: str, pool: str, query: ListQuery) ->
 
 
 def change_node(
-    database: Database, account: str, pool: str, node: str, *, slots: int | None, address: str | None = None
+    database: Database,
+    account: str,
+    pool: str,
+    node: str,
+    *,
+    slots: int | None = None,
+    address: str | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> NodeDetails:
-    """Set how many slots are asked for, 0 for the rule's, and the host's address; None changes nothing.
+    """Set how many slots are asked for, 0 for the rule's, the host's address, its labels; None changes nothing.
 
-    Ranks that run beyond fewer slots go on; nothing new is placed until enough have ended.
+    Ranks that run beyond fewer slots, or by labels that it has no more, go on; nothing new is placed for them.
     """
+    given = {"wanted_slots": slots, "address": address, "labels": None if labels is None else dict(labels)}
+    changes = {column: value for column, value in given.items() if value is not None}
     with database.transaction() as connection:
         found = _lock(connection, account, pool, node)
-        if address is not None:
-            connection.execute(
-                update(Node).where(Node.id == found.row).values(address=address, updated_at=func.now())
-            )
+        if changes:
+            connection.execute(update(Node).where(Node.id == found.row).values(**changes, updated_at=func.now()))
         if slots is not None:
-            connection.execute(
-                update(Node).where(Node.id == found.row).values(wanted_slots=slots, updated_at=func.now())
-            )
             fit_slots(connection, Node.id == found.row)
         return _read(connection, account, pool, node)
 

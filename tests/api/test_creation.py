@@ -191,7 +191,8 @@ def test_dry_run_answers_what_would_be_made_and_makes_nothing(
     assert (job["name"], job["state"], job["createTime"]) == ("", "STATE_UNSPECIFIED", None)
     assert job["imageRef"] == IMAGE and job["displayName"] == "x" and job["createdBy"] == "admin@acme.example"
     # The pool has no node: said, not hidden.
-    assert "it needs 1 slots, the pool has 0" in job["status"]
+    assert "never: needs 1 slot, the pool has 0" in job["status"]
+    assert (job["reason"], job["queuePosition"], job["estimatedStartTime"]) == ("NO_NODE", 0, None)
     named = _post(admin, body, validateOnly="true", batchJobId="dry-run").json()
     assert named["name"] == f"accounts/{ACCOUNT}/batchJobs/dry-run"
     assert count_jobs() == before

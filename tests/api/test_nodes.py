@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -9,13 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 from sqlalchemy import update
 
 from core.database import Database
 from core.models import Account
 from core.nodes import ensure_node
+from core.pools.reading import get_pool
+from core.queue import CONTROL_QUEUE
 from core.settings import Settings
-from tests.api.conftest import ACCOUNT, Served
+from tests.api.conftest import ACCOUNT, IMAGE, Served
 from tests.api.test_node_pools import violations
 from tests.lab.platform import wait_until
 
@@ -64,6 +68,7 @@ def test_new_node_is_down_until_it_is_seen(admin: httpx.Client, pool: str, setti
         "endpoint": endpoint,
         "workerGroup": settings.worker_group,
         "address": "",
+        "labels": {},
         "slots": 3,
         "slotsInUse": 0,
         "gpus": 0,
@@ -117,7 +122,13 @@ BAD_NODES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "slots below 0": ({"slots": -1}, {"slots"}),
     "slots of 10^30": ({"slots": 10**30}, {"slots"}),
     "slots as text": ({"slots": "1"}, {"slots"}),
-    "labels, which nodes have not": ({"labels": {}}, {"labels"}),
+    "label of ours": ({"labels": {"longshore/a": "", "b": ""}}, {'labels["longshore/a"]'}),
+    "label with a bad key": ({"labels": {"-a": "x"}}, {'labels["-a"]'}),
+    "label too long": ({"labels": {"a": "x" * 64}}, {"labels"}),
+    "label with NUL": ({"labels": {"a": "x\0"}}, {'labels["a"]'}),
+    "label that is null": ({"labels": {"a": None}}, {'labels["a"]'}),
+    "labels as a list": ({"labels": ["a=b"]}, {"labels"}),
+    "labels, 33 of them": ({"labels": {f"a{number}": "" for number in range(33)}}, {"labels"}),
     "address with a port": ({"address": "10.0.0.1:22"}, {"address"}),
     "address with a space": ({"address": "a b"}, {"address"}),
     "address with NUL": ({"address": "a\0"}, {"address"}),
@@ -193,6 +204,64 @@ def test_slots_are_what_is_asked_for_or_else_the_pools_rule(
     reset = admin.patch(path, params={"updateMask": "slots"}, json={})
     assert reset.json()["slots"] == 4
     assert admin.patch(path, json={}).json()["slots"] == 4
+
+
+def test_labels_of_a_node_are_answered_replaced_reset_and_filtered_by(
+    admin: httpx.Client, pool: str, make_node: Callable[..., str]
+) -> None:
+    path, plain = make_node(labels={"disk": "ssd", "rack.example/row": "7"}), make_node()
+    assert admin.get(path).json()["labels"] == {"disk": "ssd", "rack.example/row": "7"}
+    assert admin.get(plain).json()["labels"] == {}
+    listed = admin.get(f"/nodePools/{pool}/nodes", params={"filter": 'labels.disk = "ssd"', "readMask": "labels"})
+    assert listed.json()["nodes"] == [{"labels": {"disk": "ssd", "rack.example/row": "7"}}]
+    assert admin.patch(path, json={"slots": 2}).json()["labels"] != {}
+    patched = admin.patch(path, json={"labels": {"disk": "hdd"}}).json()
+    assert (patched["labels"], patched["slots"]) == ({"disk": "hdd"}, 2)
+    assert admin.patch(path, params={"updateMask": "labels"}, json={}).json()["labels"] == {}
+
+
+def test_labels_of_a_node_are_refused_in_a_patch_with_every_other_fault(
+    admin: httpx.Client, make_node: Callable[..., str]
+) -> None:
+    path = make_node(labels={"disk": "ssd"})
+    answer = admin.patch(path, json={"labels": {"longshore/a": "x" * 64}, "slots": -1, "address": "a b"})
+    assert violations(answer) == {'labels["longshore/a"]', "labels", "slots", "address"}
+    assert admin.get(path).json()["labels"] == {"disk": "ssd"}
+
+
+def test_labels_that_a_node_gets_are_room_for_jobs_that_want_them_and_ring(
+    admin: httpx.Client, database: Database, broker_url: str, pool: str
+) -> None:
+    ensure_node(
+        database,
+        account=ACCOUNT,
+        pool=pool,
+        name="labelled",
+        endpoint=ENDPOINT.format(pool),
+        cpu_count=2,
+        memory_bytes=1 << 30,
+    )
+    wanted = {"nodePoolId": pool, "imageRef": IMAGE, "nodeLabels": {"disk": "ssd", "site": "a"}}
+    params = {"validateOnly": "true"}
+
+    def said() -> str:
+        return str(admin.post("/batchJobs", params=params, json=wanted).json()["status"])
+
+    assert "needs nodes with disk=ssd and site=a, and no node of the pool is one" in said()
+    path, _, number = broker_url.removeprefix("redis+socket://").partition("?virtual_host=")
+    broker = redis.Redis(unix_socket_path=path, db=int(number))
+    admin.patch(f"/nodePools/{pool}", json={"dockerNodePool": {"labels": {"disk": "hdd", "site": "a"}}})
+    assert "no node of the pool is one" in said()
+    pool_row = get_pool(database, ACCOUNT, pool).row
+
+    def rings() -> int:
+        messages = (json.loads(message) for message in broker.lrange(CONTROL_QUEUE, 0, -1))
+        return sum(json.loads(base64.b64decode(each["body"]))[0] == [pool_row] for each in messages)
+
+    wait_until(lambda: rings() == 1, 10, "the change of the pool has rung")
+    admin.patch(f"/nodePools/{pool}/nodes/labelled", json={"labels": {"disk": "ssd"}})
+    wait_until(lambda: rings() == 2, 10, "the change of the node has rung")
+    assert "would start now on node labelled" in said(), "the pool's labels, and the node's own over them"
 
 
 @pytest.mark.parametrize("body", [{"endpoint": "unix:///b"}, {"workerGroup": "b"}, {"slots": -1}, {"slot": 1}])

@@ -37,6 +37,7 @@ ALL: dict[str, Any] = {
     "priority": -7,
     "workingDirectory": "/w ü/x",
     "ttlAfterFinished": "0s",
+    "nodeLabels": {"disk": "ssd", "rack.example/row": "ü"},
 }
 ANSWERED: dict[str, Any] = {
     **ALL,
@@ -75,6 +76,7 @@ PLAIN: dict[str, Any] = {
     "priority": 0,
     "workingDirectory": "",
     "ttlAfterFinished": None,
+    "nodeLabels": {},
 }
 
 
@@ -116,15 +118,18 @@ def test_create_answers_and_stores_what_was_asked_for(
         90.5,
         86_400,
     )
+    assert spec.node_labels == {"disk": "ssd", "rack.example/row": "ü"}
     assert (spec.rank_failure_policy, spec.priority, spec.ttl_seconds) == (RankFailurePolicy.RESTART_ALL, -7, 0)
 
 
 def test_clone_keeps_it_and_a_body_replaces_field_by_field(admin: httpx.Client, made: dict[str, Any]) -> None:
     path = f"/batchJobs/{made['name'].rpartition('/')[2]}:clone"
     assert part(admin.post(path, json={}).json()) == ANSWERED
-    changed = admin.post(path, json={"timeouts": {"run": "1s"}, "rank_failure_policy": "IGNORE"}).json()
+    changes = {"timeouts": {"run": "1s"}, "rank_failure_policy": "IGNORE", "node_labels": {"disk": "hdd"}}
+    changed = admin.post(path, json=changes).json()
     clocks = {"queue": None, "pull": None, "run": "1s"}
-    assert part(changed) == {**ANSWERED, "timeouts": clocks, "rankFailurePolicy": "IGNORE"}
+    expected = {"timeouts": clocks, "rankFailurePolicy": "IGNORE", "nodeLabels": {"disk": "hdd"}}
+    assert part(changed) == {**ANSWERED, **expected}
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,13 @@ def test_create_with_zero_values_is_a_plain_job(admin: httpx.Client, given: dict
 def test_lists_are_filtered_by_it(admin: httpx.Client, create: Callable[..., str]) -> None:
     team = {"annotations": {"team": "policies"}}
     keen = create(**team, priority=9, timeouts={"run": "60s"}, rankFailurePolicy="IGNORE")
-    wary = create(**team, resources={"cpu": 1}, retryPolicy={"maxAttempts": 3}, workingDirectory="/src")
+    wary = create(
+        **team,
+        resources={"cpu": 1},
+        retryPolicy={"maxAttempts": 3},
+        workingDirectory="/src",
+        nodeLabels={"a": "1"},
+    )
     for asked, found in {
         "priority > 5": {keen},
         "timeouts.run <= 60s": {keen},
@@ -154,6 +165,8 @@ def test_lists_are_filtered_by_it(admin: httpx.Client, create: Callable[..., str
         "resources:*": {wary},
         "retryPolicy:* AND retryPolicy.maxAttempts >= 3": {wary},
         'workingDirectory = "/src"': {wary},
+        'node_labels.a = "1"': {wary},
+        "nodeLabels:a": {wary},
     }.items():
         answer = admin.get("/batchJobs", params={"filter": f"annotations.team = policies AND ({asked})"})
         assert answer.status_code == 200, answer.text

@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,7 +19,9 @@ from sqlalchemy import func, select, update
 
 from core.database import Database
 from core.jobs import job_moves, launching
+from core.jobs.placing import write_waiting
 from core.models import ApiKey, Job
+from core.placement.values import Waiting
 from core.settings import Settings
 from core.states import JobState
 from tests.api.conftest import ACCOUNT, Served, serving
@@ -103,6 +107,38 @@ def test_watch_tells_every_state_and_status_until_the_end(
     assert watch.states() == ["PENDING", "RUNNING", "COMPLETED"]
     assert watch.names()[-1] == "end" and watch.events[-1][2]["state"] == "COMPLETED"
     assert watch.events[-1][2]["endTime"].endswith("Z")
+
+
+def is_told(watch: Watch, names: list[str]) -> bool:
+    return watch.names() == names
+
+
+def test_watch_tells_a_new_place_in_the_queue_once_and_nothing_of_a_row_that_says_the_same(
+    served: Served, database: Database, create: Create, move: Callable[..., None]
+) -> None:
+    job_id = create()
+    with database.transaction() as connection:
+        key = connection.execute(select(Job.id).where(Job.batch_job_id == job_id)).scalar_one()
+    start = datetime.fromisoformat("2030-01-02T03:04:00+00:00")
+    first = Waiting(key, 1, "WAITING_FOR_TURN", "waiting", "waiting", position=20, starts_at=start)
+    second = replace(first, position=10, starts_at=start - timedelta(minutes=5))
+    with watching(served.url, served.user_key, job_id) as watch:
+        wait_until(lambda: watch.names() == ["job"], 10, "the job as it is")
+        for told, waiting in enumerate((first, second), 1):
+            write_waiting(database, [waiting])
+            expected = ["job", *["status"] * told]
+            wait_until(partial(is_told, watch, expected), 10, "it is told")
+            write_waiting(database, [waiting])
+        write_waiting(database, [replace(second, position=None, starts_at=None)])
+        wait_until(lambda: len(watch.events) == 4, 10, "that it is not known any more")
+        move(job_id, JobState.PENDING, "room is reserved")
+        move(job_id, JobState.FAILED, "no")
+        assert watch.closed.wait(10)
+    said = [
+        (data["queuePosition"], data["estimatedStartTime"]) for name, _, data in watch.events if name == "status"
+    ]
+    assert said == [(20, "2030-01-02T03:04:00Z"), (10, "2030-01-02T02:59:00Z"), (0, None)]
+    assert watch.names() == ["job", "status", "status", "status", "state", "state", "end"]
 
 
 def test_watch_goes_on_after_the_last_event_without_gap_or_repeat(

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -16,7 +17,7 @@ from core.accounts import Caller
 from core.database import Database
 from core.enrolment import ensure_first_account
 from core.jobs import queue_reading
-from core.jobs.outlook import outlook
+from core.jobs.outlook import Outlook, outlook
 from core.jobs.placing import Placement, place, take_snapshot, write_waiting
 from core.jobs.quotas import Limits
 from core.jobs.submitting import Submission, submit
@@ -138,6 +139,17 @@ def test_place_gives_each_rank_a_gpu_of_its_own(database: Database) -> None:
 def test_place_refuses_a_node_without_the_jobs_labels(site: Site) -> None:
     site.query("""UPDATE nodes SET labels = '{"disk": "ssd"}' WHERE id = %s""", site.nodes[1])
     job = site.submit(node_labels={"disk": "ssd"})
+    assert not site.place(job, site.nodes[0])
+    assert site.place(job, site.nodes[1])
+    assert not site.place(site.submit(node_labels={"disk": "hdd"}), site.nodes[1])
+
+
+def test_place_counts_a_pools_labels_as_its_nodes_and_a_nodes_own_over_them(site: Site) -> None:
+    change_pool(site.database, site.account, "default", {"labels": {"site": "a", "disk": "hdd"}})
+    nodes.change_node(site.database, site.account, "default", "n1", labels={"disk": "ssd"})
+    found = {room.name: room.labels for room in take_snapshot(site.database, site.pool_row, with_room=True).nodes}
+    assert found == {"n0": {"site": "a", "disk": "hdd"}, "n1": {"site": "a", "disk": "ssd"}}
+    job = site.submit(node_labels={"site": "a", "disk": "ssd"})
     assert not site.place(job, site.nodes[0])
     assert site.place(job, site.nodes[1])
     assert not site.place(site.submit(node_labels={"disk": "hdd"}), site.nodes[1])
@@ -392,41 +404,55 @@ def test_write_waiting_leaves_alone_what_is_not_queued_or_another_attempt(site: 
 # The dry run.
 
 
-def say(site: Site, ranks: int, **asked: Any) -> str:
+def ask(site: Site, ranks: int, **asked: Any) -> Outlook:
     return outlook(site.database, site.pool_row, site.account, JobSpec("image:1", num_ranks=ranks, **asked))
+
+
+def say(site: Site, ranks: int, **asked: Any) -> str:
+    return ask(site, ranks, **asked).sentence
 
 
 def test_outlook_a_job_that_fits_names_the_nodes(site: Site) -> None:
     assert say(site, 4) == "valid; it would start now on node n0 (4 ranks)"
     change_pool(site.database, site.account, "default", {"network": "overlay"})
     assert say(site, 9) == "valid; it would start now on node n0 (8 ranks) and node n1 (1 rank)"
+    ((now,),) = site.query("SELECT now()")
+    found = ask(site, 4)
+    assert (found.reason, found.position) == ("", 0)
+    assert found.starts_at is not None and timedelta(0) <= found.starts_at - now < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(
     ("ranks", "asked", "said"),
     [
-        (17, {}, "it needs 17 slots, the pool has 16"),
-        (9, {}, "it needs 9 ranks on one node, and the largest takes 8"),
-        (1, {"cpu_milli": 9000}, "it needs 1 rank with 9 CPUs each, and all nodes together could take 0"),
-        (1, {"node_labels": {"disk": "ssd"}}, "it needs nodes with disk=ssd, and no node of the pool is one"),
+        (17, {}, "needs 17 slots, the pool has 16"),
+        (9, {}, "needs 9 ranks on one node, and the largest takes 8"),
+        (1, {"cpu_milli": 9000}, "needs 1 rank with 9 CPUs each, and all nodes together could take 0"),
+        (1, {"node_labels": {"disk": "ssd"}}, "needs nodes with disk=ssd, and no node of the pool is one"),
     ],
 )
 def test_outlook_a_job_that_never_fits_says_why(site: Site, ranks: int, asked: Any, said: str) -> None:
-    assert say(site, ranks, **asked).startswith("valid; it would never start as the pool is now:")
-    assert said in say(site, ranks, **asked)
+    found = ask(site, ranks, **asked)
+    assert found.sentence.startswith(f"valid; as the pool is now, never: {said}")
+    assert (found.reason, found.position, found.starts_at) == ("NEVER_FITS_POOL", 0, None)
 
 
 def test_outlook_a_job_that_waits_says_its_place_and_when(site: Site) -> None:
     fill(site, runs=600.0, started=300.0)
     site.submit(1, run_timeout_seconds=60.0)
-    assert say(site, 8) == (
+    found = ask(site, 8)
+    assert found.sentence == (
         "valid; it would wait: waiting for its turn and for 8 of 16 slots, position 2,"
         " estimated start in about 5 minutes"
     )
+    ((now,),) = site.query("SELECT now()")
+    assert (found.reason, found.position) == ("WAITING_FOR_TURN", 2)
+    assert found.starts_at is not None and timedelta(minutes=4) < found.starts_at - now < timedelta(minutes=7)
     assert say(site, 8, priority=1).startswith("valid; it would wait: waiting for 8 of 16 slots, position 1")
     assert site.query("SELECT count(*) FROM jobs WHERE pool_id = %s", site.pool_row) == [(17,)]
 
 
 def test_outlook_in_a_pool_without_a_node_says_so(database: Database) -> None:
     site = Site(database, node_count=0)
-    assert "it needs 3 slots, the pool has 0" in say(site, 3)
+    assert say(site, 3) == "valid; as the pool is now, never: needs 3 slots, the pool has 0"
+    assert ask(site, 3).reason == "NO_NODE"

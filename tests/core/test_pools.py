@@ -285,3 +285,13 @@ def test_node_made_while_its_pool_is_deleted_is_not_left_over(site: Site) -> Non
     )
     assert deleted is None and isinstance(made, NodeDetails | NotFound)
     assert nodes_of_group(site.database, site.account) == []
+
+
+def test_node_whose_engine_is_unfit_takes_nothing_until_it_is_another_version(site: Site) -> None:
+    job = site.submit()
+    record_facts(site.database, site.row, replace(FACTS, version="24.0.2"))
+    assert "24.0.3 or later is needed" in site.node().withheld
+    assert site.node().state == "READY" and site.room() == []
+    assert not site.place(job)
+    assert record_facts(site.database, site.row, replace(FACTS, version="24.0.3")), "there is room: a ring is due"
+    assert site.node().withheld == "" and site.place(job)

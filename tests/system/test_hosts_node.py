@@ -154,7 +154,7 @@ def test_two_machines_join_and_run_a_gang(
     machines: list[Machine], platform: Platform, database_for_hosts: str, tmp_path: Path
 ) -> None:
     first, second = machines
-    done = first.by_tls("--swarm-init")
+    done = first.by_tls("--swarm-init", "--label", "disk=ssd", "--label", "site=a")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{first.host.name} is a node of pool swarm." in done.stdout
     manager = docker.DockerClient(base_url=first.socket)
@@ -179,6 +179,7 @@ def test_two_machines_join_and_run_a_gang(
         (f"tcp://{first.host.address}:2376", "manager", True),
         (second.socket, "worker", True),
     ]
+    assert [node["labels"] for node in nodes] == [{"disk": "ssd", "site": "a"}, {}]
     job = platform.client.shell(ALL_TO_ALL, image=BUSYBOX, ranks=4, nodePoolId="swarm")
     ended = platform.client.wait_end(job["id"])
     lines = platform.client.lines(job["id"])

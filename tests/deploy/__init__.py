@@ -1,0 +1,1 @@
+"""Set-up of machines, where no machine is needed to see it."""
