@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.lab.api_client import ApiClient, Json
-from tests.lab.host_pool import ALL_TO_ALL, SLOTS, gang, nodes_of, remains, reports, used_hosts
+from tests.lab.host_pool import ALL_TO_ALL, SLOTS, gang, nodes_of, ranks_of, remains, reports, used_hosts
 from tests.lab.hosts import Hosts, can_make_hosts
-from tests.lab.images import BUSYBOX
+from tests.lab.images import BUSYBOX, import_weighted_busybox
 from tests.lab.platform import Platform, wait_until
+from tests.lab.registry import Registry
 
 pytestmark = pytest.mark.skipif(bool(can_make_hosts()), reason=can_make_hosts())
 
@@ -72,6 +74,40 @@ def addresses(client: ApiClient, job: Json) -> list[str]:
     """Of a gang's ranks, from the hosts file that rank 0 printed, and its own."""
     lines = [line.split() for line in client.lines(job["id"], rank=0)]
     return sorted({words[0] for words in lines if len(words) > 1 and words[1].startswith("rank-")})
+
+
+@pytest.mark.usefixtures("judge")
+@pytest.mark.parametrize(
+    ("mebibytes", "sizes"),
+    [
+        (24, [12, 5, 1, 1, 2, 6]),
+        pytest.param(500, [12, 1, 2, 5, 8] * 10, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+    ids=["6 jobs", "50 jobs"],
+)
+def test_image_that_many_gangs_want_on_all_hosts_is_one_pull_on_each(
+    client: ApiClient, platform: Platform, hosts: Hosts, hosts_registry: Registry, mebibytes: int, sizes: list[int]
+) -> None:
+    name = f"team/weighted-{mebibytes}"
+    local = f"longshore-test/weighted:{mebibytes}"
+    import_weighted_busybox(hosts[0].engine, local, mebibytes << 20)
+    reference = hosts_registry.push(local, f"{name}:1", endpoint=hosts[0].socket)
+    hosts_registry.forget(local, endpoint=hosts[0].socket)
+    jobs = [gang(client, "true", ranks, image=reference, stopGracePeriod="1s") for ranks in sizes]
+    try:
+        ended = [client.wait_end(job["id"], 600) for job in jobs]
+    finally:
+        for host in hosts.hosts:
+            hosts_registry.forget(reference, endpoint=host.socket)
+    assert [job["state"] for job in ended] == ["COMPLETED"] * len(jobs), [job["status"] for job in ended]
+    assert len({job["imageDigest"] for job in ended}) == 1
+    used = {rank["nodeId"] for job in jobs for rank in ranks_of(client, job["id"])}
+    assert used == {host.name for host in hosts.hosts}
+    # The registry's own word: every part of the image went once to each host.
+    downloads = Counter(hosts_registry.downloads(name))
+    assert {client for client, _ in downloads} == {host.address for host in hosts.hosts}
+    assert set(downloads.values()) == {1}, downloads
+    assert platform.log("supervisor").count(f"event='image_pulled' image='{reference}'") == 3
 
 
 @pytest.mark.usefixtures("nothing_left")
