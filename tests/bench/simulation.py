@@ -32,6 +32,7 @@ from tests.bench.submitter import Submitter
 from tests.bench.timed_worker import COLUMNS
 from tests.lab.fake_engine.process import FleetProcess
 from tests.lab.platform import COMMANDS, Platform, wait_until
+from tests.lab.row_sampler import RowSampler, waits
 from tests.lab.servers import Servers
 
 _HERE = Path(__file__).resolve().parent
@@ -106,7 +107,7 @@ def _run(
     _wait(platform, "SELECT count(*) FROM nodes WHERE seen_at IS NULL", 120, "every node was seen")
     idle = {name: cpu_seconds(pid) for name, pid in _pids(platform, fleet).items()}
     submitter = Submitter(clients)
-    sampler = checker.Sampler(platform.database_url, bound_seconds)
+    sampler = RowSampler(platform.database_url, bound_seconds)
     sampler.start()
     began = time.monotonic()
     try:
@@ -127,7 +128,7 @@ def _run(
     memory = {name: peak_mib(pid) for name, pid in _pids(platform, fleet).items() if name != "postgres"}
     with psycopg.connect(platform.database_url, autocommit=True) as connection:
         started = connection.execute("SELECT count(*) FROM ranks WHERE started_at IS NOT NULL").fetchone()
-        waited = checker.waits(connection)
+        waited = waits(connection)
         tally = fleet.tally()
         faults = [
             *submitter.faults,

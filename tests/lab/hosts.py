@@ -105,7 +105,9 @@ class Host:
         if self.live_restore:
             options.append("--live-restore")
         # An engine's id comes from this key, by default one for all engines of a machine. It has no flag.
-        settings = {"deprecated-key-path": f"{self.folder}/key.json"}
+        settings: dict[str, Any] = {"deprecated-key-path": f"{self.folder}/key.json"}
+        # A test's own registry listens at the gateway.
+        settings["insecure-registries"] = [str(self._lab.network)]
         (self.folder / "daemon.json").write_text(json.dumps(settings))
         # Not `ip netns exec`: that hides the cgroup mounts. A name of its own, as hosts have.
         enter = ["nsenter", f"--net=/var/run/netns/{self.name}", "unshare", "--uts", "sh", "-c"]

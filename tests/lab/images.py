@@ -45,6 +45,17 @@ def import_busybox(engine: Any) -> None:
         engine.api.import_image_from_data(_tree(program, []), repository=BARE[:-2], tag="1")
 
 
+def import_weighted_busybox(engine: Any, name: str, size: int) -> None:
+    """Busybox and so many bytes that do not compress, in a layer that nothing else has."""
+    program = shutil.which("busybox")
+    assert program, "busybox-static is not installed: tests/run installs it"
+    packed = io.BytesIO(_tree(program, ["sh", "true"]))
+    with tarfile.open(fileobj=packed, mode="a") as tar:
+        _add(tar, "ballast", secrets.token_bytes(size))
+    repository, _, tag = name.partition(":")
+    engine.api.import_image_from_data(packed.getvalue(), repository=repository, tag=tag)
+
+
 def ensure_work(files: dict[str, str]) -> str:
     """WORK on the engine: the notebook image with `files` under /work. Rebuilt from the cache each time."""
     context = io.BytesIO()

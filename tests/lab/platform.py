@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,8 @@ class Platform:
         self._commands = {**COMMANDS, **(commands or {})}
         # docker-py's own client: tests look at the engine past the platform. With several it is the first's.
         self.engine: Any = docker.DockerClient(base_url=self.endpoints[0])
-        octet = free_octet(self.engine)
+        #: 10.x is this platform's address range
+        self.octet: int = free_octet(self.engine, {each.octet for each in RUNNING})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
             **os.environ,
@@ -80,16 +81,21 @@ class Platform:
             "LONGSHORE_API_PORT": str(self.port),
             "LONGSHORE_INSTALLATION": self.installation,
             "LONGSHORE_WORKER_GROUP": self.installation,
-            "LONGSHORE_NETWORK_RANGE": f"10.{octet}.0.0/17",
-            "LONGSHORE_SOLO_NETWORK": f"10.{octet}.128.0/20",
+            "LONGSHORE_NETWORK_RANGE": f"10.{self.octet}.0.0/17",
+            "LONGSHORE_SOLO_NETWORK": f"10.{self.octet}.128.0/20",
             **{f"LONGSHORE_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.client = self.new_account("acme", "ann@acme.test", may_own_nodes=True)
         self._add_nodes(slots, network)
-        for name in COMMANDS:
-            self.start(name)
         RUNNING.append(self)
-        wait_until(self._ready, 30, "the API answers")
+        try:
+            for name in COMMANDS:
+                self.start(name)
+            # Four interpreters start at once, on a machine that may have other work.
+            wait_until(self._ready, 120, "the API answers")
+        except BaseException:
+            self.stop()
+            raise
 
     def _add_nodes(self, slots: int, network: str) -> None:
         ensure_pool(self.database, account="acme")
@@ -219,6 +225,7 @@ class Platform:
         self.client.close()
         self._connection.close()
         self.database.close()
+        self.servers.take_back_broker(self.broker_url)
 
     def _ready(self) -> bool:
         try:
@@ -236,19 +243,23 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, ever
         time.sleep(every)
 
 
-def free_octet(engine: Any) -> int:
-    """The second octet of a 10.x.0.0/16 in which the engine has no network."""
+def free_octet(engine: Any, taken: Collection[int] = ()) -> int:
+    """The second octet of a 10.x.0.0/16 in which the engine has no network, and which is not `taken`."""
     subnets = [
         str(entry.get("Subnet"))
         for network in engine.networks.list()
         for entry in network.attrs["IPAM"]["Config"] or ()
     ]
-    free = [octet for octet in range(203, 250) if not any(s.startswith(f"10.{octet}.") for s in subnets)]
+    free = [
+        octet
+        for octet in range(203, 250)
+        if octet not in taken and not any(s.startswith(f"10.{octet}.") for s in subnets)
+    ]
     return secrets.choice(free)
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now."""
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port of an address of this machine that nobody uses now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return int(probe.getsockname()[1])

@@ -1,9 +1,10 @@
-"""A real image registry with Basic authentication on a free port of 127.0.0.1, from Debian's package."""
+"""A real image registry with Basic authentication on a free port of this machine, from Debian's package."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import secrets
 import shutil
 import signal
@@ -17,11 +18,17 @@ import httpx
 
 from tests.lab.platform import ENGINE, free_port, wait_until
 
+#: Of the access log: who asked, for what, and the answer's status.
+_REQUEST = re.compile(r'^(?P<client>[\d.]+) .*"(?P<verb>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d+) ')
+
 
 class Registry:
-    """`user` may pull and push; `config` is a docker configuration file with its credentials."""
+    """`user` may pull and push; `config` is a docker configuration file with its credentials.
 
-    def __init__(self) -> None:
+    Engines trust it without TLS on the loopback, and where they are told to.
+    """
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="longshore-registry-")
         folder = Path(self._folder.name)
         self.user, self.password = "puller", secrets.token_urlsafe(12)
@@ -29,7 +36,7 @@ class Registry:
             ["htpasswd", "-nbB", self.user, self.password], check=True, capture_output=True, text=True
         ).stdout.strip()
         (folder / "htpasswd").write_text(hashed + "\n")
-        self.host = f"127.0.0.1:{free_port()}"
+        self.host = f"{address}:{free_port(address)}"
         settings = {
             "version": 0.1,
             "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
@@ -37,9 +44,10 @@ class Registry:
             "auth": {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}},
         }
         (folder / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
+        self._log = folder / "log"
         program = shutil.which("docker-registry")
         assert program, "docker-registry is not installed: tests/run installs it"
-        with (folder / "log").open("wb") as log:
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [program, "serve", str(folder / "config.yml")], stdout=log, stderr=log, start_new_session=True
             )
@@ -48,9 +56,9 @@ class Registry:
         token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         self.config.write_text(json.dumps({"auths": {self.host: {"auth": token}}}))
 
-    def push(self, image: str, name: str) -> str:
-        """Push a local image under a name; the reference by which it is pulled. The local tag is removed."""
-        engine: Any = docker.DockerClient(base_url=ENGINE)
+    def push(self, image: str, name: str, *, endpoint: str = ENGINE) -> str:
+        """Push an engine's image under a name; the reference by which it is pulled. The new tag is removed."""
+        engine: Any = docker.DockerClient(base_url=endpoint)
         reference = f"{self.host}/{name}"
         engine.images.get(image).tag(reference)
         answer = engine.api.push(
@@ -58,13 +66,23 @@ class Registry:
         )
         errors = [line["error"] for line in answer if "error" in line]
         assert not errors, errors
-        self.forget(reference)
+        self.forget(reference, endpoint=endpoint)
         engine.close()
         return reference
 
-    def forget(self, reference: str) -> None:
-        """Remove a reference, and what only it keeps, from the engine."""
-        engine: Any = docker.DockerClient(base_url=ENGINE)
+    def downloads(self, name: str) -> list[tuple[str, str]]:
+        """Who was given which part of an image, a layer or its configuration: a line for every time."""
+        found = [_REQUEST.match(line) for line in self._log.read_text(errors="replace").splitlines()]
+        blob = f"/v2/{name}/blobs/"
+        return [
+            (match["client"], match["path"].removeprefix(blob))
+            for match in found
+            if match and match["verb"] == "GET" and match["status"] == "200" and match["path"].startswith(blob)
+        ]
+
+    def forget(self, reference: str, *, endpoint: str = ENGINE) -> None:
+        """Remove a reference, and what only it keeps, from an engine."""
+        engine: Any = docker.DockerClient(base_url=endpoint)
         try:
             engine.images.remove(reference, force=True)
         except docker.errors.ImageNotFound:

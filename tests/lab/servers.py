@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import psycopg
+import redis
 from psycopg import sql
 
 from deploy.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -23,7 +24,8 @@ class Servers:
         self._url = self.postgres.start()
         self._broker = self.valkey.start()
         self._count = 0
-        self._brokers = 0
+        #: One server has sixteen numbered databases.
+        self._brokers = list(range(16))
 
     def new_database(self) -> str:
         """The URL of an empty, migrated database of its own."""
@@ -36,13 +38,18 @@ class Servers:
         return url
 
     def new_broker(self) -> str:
-        """The URL of an empty broker: one of the server's sixteen numbered databases."""
-        number = self._brokers
-        self._brokers += 1
-        if number > 15:
+        """The URL of an empty broker."""
+        if not self._brokers:
             raise RuntimeError("all sixteen databases of the test broker are in use")
         head, _, _ = self._broker.rpartition("=")
-        return f"{head}={number}"
+        return f"{head}={self._brokers.pop(0)}"
+
+    def take_back_broker(self, url: str) -> None:
+        """Nobody uses this broker any more: it is emptied, and may be given out again."""
+        path, _, number = url.removeprefix("redis+socket://").partition("?virtual_host=")
+        with redis.Redis(unix_socket_path=path, db=int(number)) as broker:
+            broker.flushdb()
+        self._brokers.append(int(number))
 
     def stop(self) -> None:
         """End both servers and remove their data."""

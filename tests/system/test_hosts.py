@@ -2,96 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.lab.api_client import ApiClient, Json
+from tests.lab.host_pool import ALL_TO_ALL, SLOTS, gang, nodes_of, ranks_of, remains, reports, used_hosts
 from tests.lab.hosts import Hosts, can_make_hosts
-from tests.lab.images import BUSYBOX
+from tests.lab.images import BUSYBOX, import_weighted_busybox
 from tests.lab.platform import Platform, wait_until
-from tests.lab.servers import Servers
+from tests.lab.registry import Registry
 
 pytestmark = pytest.mark.skipif(bool(can_make_hosts()), reason=can_make_hosts())
-SLOTS = 4
-#: Every rank asks every other by name, and says whom it reached and which host it is on.
-ALL_TO_ALL = (
-    "echo $RANK > /tmp/rank; httpd -p 8080 -h /tmp; "
-    "for peer in $(echo $LONGSHORE_RANKS | tr , ' '); do "
-    "n=0; until got=$(timeout 2 wget -qO- http://$peer:8080/rank 2>/dev/null); do n=$((n+1)); "
-    '[ $n -gt 100 ] && exit 3; sleep 0.1; done; reached="$reached $got"; done; echo reached$reached; '
-    # Nobody leaves before everybody has asked.
-    "touch /tmp/done; for peer in $(echo $LONGSHORE_RANKS | tr , ' '); do "
-    "n=0; until timeout 2 wget -qO- http://$peer:8080/done >/dev/null 2>&1; do n=$((n+1)); "
-    "[ $n -gt 100 ] && break; sleep 0.1; done; done; sleep 0.5"
-)
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    lab = Hosts(3)
-    try:
-        lab.swarm()
-        yield lab
-    finally:
-        lab.end()
-
-
-@pytest.fixture(scope="module")
-def platform(servers: Servers, hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    started = Platform(
-        servers,
-        tmp_path_factory.mktemp("hosts"),
-        docker_certs=hosts.client_certificates,
-        listing_seconds=1,
-        facts_seconds=1,
-        orphan_grace_seconds=2,
-        min_free_disk_bytes=1 << 20,
-        min_free_inodes=100,
-        disk_probe_image=BUSYBOX,
-        engine_timeout_seconds=20,
-    )
-    try:
-        add_pool(started.client, "swarm", "overlay", hosts)
-        yield started
-    finally:
-        started.stop()
+def platform(hosts_platform: Platform) -> Platform:
+    return hosts_platform
 
 
 @pytest.fixture
 def client(platform: Platform) -> ApiClient:
     return platform.client
-
-
-def add_pool(client: ApiClient, pool: str, network: str, hosts: Hosts, *, port: int = 0) -> None:
-    """A pool of all hosts, with its nodes READY."""
-    body = {"nodePoolId": pool, "nodePool": {"dockerNodePool": {"network": network, "ranksPerNode": SLOTS}}}
-    assert client.http.post("/nodePools", json=body).status_code == 200
-    for host in hosts.hosts:
-        made = client.http.post(
-            f"/nodePools/{pool}/nodes", json={"nodeId": host.name, "node": {"endpoint": host.endpoint}}
-        )
-        assert made.status_code == 200, made.text
-    wait_until(lambda: all(each["accepting"] for each in nodes_of(client, pool)), 20, f"nodes of {pool} are READY")
-
-
-def nodes_of(client: ApiClient, pool: str = "swarm") -> list[Json]:
-    nodes: list[Json] = client.http.get(f"/nodePools/{pool}/nodes").json()["nodes"]
-    return nodes
-
-
-def gang(client: ApiClient, command: str, ranks: int, **body: Any) -> Json:
-    return client.shell(command, image=BUSYBOX, ranks=ranks, nodePoolId="swarm", **body)
-
-
-def used_hosts(platform: Platform, job: Json) -> int:
-    account, name = platform.client.account, job["id"]
-    rows = platform.query(
-        "SELECT count(DISTINCT r.node_id) FROM ranks r JOIN jobs j ON j.id = r.job_id"
-        f" WHERE j.account_id = '{account}' AND j.batch_job_id = '{name}'"
-    )
-    return int(rows[0][0])
 
 
 @pytest.fixture
@@ -102,31 +36,18 @@ def nothing_left(platform: Platform, hosts: Hosts) -> Iterator[None]:
     wait_until(lambda: platform.query("SELECT 1 FROM gang_networks") == [], 30, "no address block is held")
 
 
-def remains(engine: Any) -> list[str]:
-    """Containers and gang networks of ours on an engine."""
-    label = {"label": "longshore.installation"}
-    containers = [found.name for found in engine.containers.list(all=True, sparse=True, filters=label)]
-    networks = [found["Name"] for found in engine.api.networks(filters={"label": "longshore.network=gang"})]
-    return [*containers, *networks]
-
-
-@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.usefixtures("judge")
 @pytest.mark.parametrize(("ranks", "on"), [(2, 1), (4, 1), (6, 2), (12, 3)])
 def test_gang_over_hosts_meets_by_name(client: ApiClient, platform: Platform, ranks: int, on: int) -> None:
     job = gang(client, ALL_TO_ALL, ranks)
     ended = client.wait_end(job["id"], 60)
     assert ended["state"] == "COMPLETED", (ended["status"], client.lines(job["id"]))
-    assert used_hosts(platform, job) == on
+    assert used_hosts(client, job["id"]) == on
     everybody = " ".join(["reached", *map(str, range(ranks))])
     assert reports(client, job) == [everybody] * ranks
 
 
-def reports(client: ApiClient, job: Json) -> list[str]:
-    """What the ranks said; a shell says a word of its own when `timeout` ends a program."""
-    return [line for line in client.lines(job["id"]) if line.startswith("reached")]
-
-
-@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.usefixtures("judge")
 def test_ranks_of_another_job_are_not_reached(client: ApiClient, platform: Platform) -> None:
     serving = gang(client, "echo $RANK > /tmp/rank; httpd -p 8080 -h /tmp; cat /etc/hosts; sleep 120", 5)
     client.wait_for(serving["id"], lambda job: job["state"] == "RUNNING")
@@ -138,7 +59,7 @@ def test_ranks_of_another_job_are_not_reached(client: ApiClient, platform: Platf
     )
     curious = gang(client, f"{knock}; echo asked", 6)
     assert client.wait_end(curious["id"])["state"] == "COMPLETED"
-    assert used_hosts(platform, curious) > 1
+    assert used_hosts(client, curious["id"]) > 1
     assert reports(client, curious) == []
     assert client.lines(curious["id"]).count("asked") == 6
     # And from a single rank's bridge.
@@ -155,6 +76,40 @@ def addresses(client: ApiClient, job: Json) -> list[str]:
     return sorted({words[0] for words in lines if len(words) > 1 and words[1].startswith("rank-")})
 
 
+@pytest.mark.usefixtures("judge")
+@pytest.mark.parametrize(
+    ("mebibytes", "sizes"),
+    [
+        (24, [12, 5, 1, 1, 2, 6]),
+        pytest.param(500, [12, 1, 2, 5, 8] * 10, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+    ids=["6 jobs", "50 jobs"],
+)
+def test_image_that_many_gangs_want_on_all_hosts_is_one_pull_on_each(
+    client: ApiClient, platform: Platform, hosts: Hosts, hosts_registry: Registry, mebibytes: int, sizes: list[int]
+) -> None:
+    name = f"team/weighted-{mebibytes}"
+    local = f"longshore-test/weighted:{mebibytes}"
+    import_weighted_busybox(hosts[0].engine, local, mebibytes << 20)
+    reference = hosts_registry.push(local, f"{name}:1", endpoint=hosts[0].socket)
+    hosts_registry.forget(local, endpoint=hosts[0].socket)
+    jobs = [gang(client, "true", ranks, image=reference, stopGracePeriod="1s") for ranks in sizes]
+    try:
+        ended = [client.wait_end(job["id"], 600) for job in jobs]
+    finally:
+        for host in hosts.hosts:
+            hosts_registry.forget(reference, endpoint=host.socket)
+    assert [job["state"] for job in ended] == ["COMPLETED"] * len(jobs), [job["status"] for job in ended]
+    assert len({job["imageDigest"] for job in ended}) == 1
+    used = {rank["nodeId"] for job in jobs for rank in ranks_of(client, job["id"])}
+    assert used == {host.name for host in hosts.hosts}
+    # The registry's own word: every part of the image went once to each host.
+    downloads = Counter(hosts_registry.downloads(name))
+    assert {client for client, _ in downloads} == {host.address for host in hosts.hosts}
+    assert set(downloads.values()) == {1}, downloads
+    assert platform.log("supervisor").count(f"event='image_pulled' image='{reference}'") == 3
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_failing_rank_names_its_host_and_ends_the_others(client: ApiClient, platform: Platform) -> None:
     job = gang(client, '[ "$RANK" = 5 ] && { sleep 2; echo so it goes; exit 7; }; sleep 120', 6)
@@ -165,7 +120,7 @@ def test_failing_rank_names_its_host_and_ends_the_others(client: ApiClient, plat
     )
     assert ended["state"] == "FAILED"
     assert f"rank 5 failed first on node {rows[0][0]}: exit code 7: so it goes" in ended["status"]
-    assert used_hosts(platform, job) == 2
+    assert used_hosts(client, job["id"]) == 2
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -237,7 +192,7 @@ def test_gang_of_a_pool_without_a_swarm_meets_on_the_hosts_own_addresses(
         job = gang(client, ALL_TO_ALL, 3)
         ended = client.wait_end(job["id"], 60)
         assert ended["state"] == "COMPLETED", (ended["status"], client.lines(job["id"]))
-        assert used_hosts(platform, job) == 3
+        assert used_hosts(client, job["id"]) == 3
         assert reports(client, job) == ["reached 0 1 2"] * 3
     finally:
         change_pool(client, network="overlay", ranksPerNode=SLOTS)

@@ -6,23 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.lab.host_pool import ALL_TO_ALL, nodes_of, remains
 from tests.lab.hosts import Hosts, can_make_hosts
 from tests.lab.images import BUSYBOX
 from tests.lab.platform import Platform, wait_until
 from tests.lab.servers import Servers
-from tests.system.test_hosts import ALL_TO_ALL, nodes_of, remains
 
 pytestmark = pytest.mark.skipif(bool(can_make_hosts()), reason=can_make_hosts())
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    lab = Hosts(3)
-    try:
-        lab.swarm()
-        yield lab
-    finally:
-        lab.end()
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ import pytest
 from deploy.down import remove_ours
 from deploy.home import Home, Roster
 from deploy.processes import stop, tail
+from tests.lab.host_pool import ALL_TO_ALL, nodes_of
 from tests.lab.hosts import Host, Hosts, can_make_hosts
 from tests.lab.images import BUSYBOX, import_busybox
 from tests.lab.platform import ROOT, Platform
 from tests.lab.proxy import ReplyProxy
 from tests.lab.servers import Servers
-from tests.system.test_hosts import ALL_TO_ALL, nodes_of
 
 pytestmark = pytest.mark.skipif(bool(can_make_hosts()), reason=can_make_hosts())
 Done = subprocess.CompletedProcess[str]
