@@ -89,7 +89,12 @@ class Platform:
         for name in COMMANDS:
             self.start(name)
         RUNNING.append(self)
-        wait_until(self._ready, 30, "the API answers")
+        try:
+            wait_until(self._ready, 120, "the API answers")
+        except AssertionError as error:
+            story = self.story()
+            self.stop()
+            raise AssertionError(f"{error}\n{story}") from None
 
     def _add_nodes(self, slots: int, network: str) -> None:
         ensure_pool(self.database, account="acme")
