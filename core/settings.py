@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     plain_engines: str = Field(
         default="", description="host:port, with commas, of engines that are spoken to without TLS: closed labs"
     )
+    ssh_key_file: Path | None = Field(
+        default=None, description="the private key for engines at ssh://; empty = as OpenSSH is configured"
+    )
+    ssh_known_hosts: Path | None = Field(
+        default=None,
+        description="the host keys of engines at ssh://, and no others; empty = as OpenSSH is configured",
+    )
     facts_seconds: float = Field(
         default=30.0, ge=1, description="period of asking an engine for its disk, CPUs and swarm"
     )
@@ -73,7 +80,7 @@ class Settings(BaseSettings):
     min_free_inodes: int = Field(default=20_000, ge=0, description="likewise, inodes of that disk")
     disk_probe_image: str = Field(
         default="longshore/python:3",
-        description="an image with `df`; nodes at tcp:// that have it show their free disk; empty = none is asked",
+        description="an image with `df`: nodes at tcp:// or ssh:// with it show their free disk; empty: none",
     )
     registry_config: Path | None = Field(
         default=None, description="a docker config.json with the credentials for private registries"

@@ -93,7 +93,8 @@ class Platform:
                 self.start(name)
             # Four interpreters start at once, on a machine that may have other work.
             wait_until(self._ready, 120, "the API answers")
-        except BaseException:
+        except BaseException as error:
+            error.add_note(self.story())
             self.stop()
             raise
 

@@ -19,7 +19,13 @@ from deploy.library_images import ensure_notebook_image
 from deploy.processes import SetupError
 from deploy.steps import step
 
-_PACKAGES = {"busybox-static": "busybox", "docker-registry": "docker-registry", "apache2-utils": "htpasswd"}
+_PACKAGES = {
+    "busybox-static": "busybox",
+    "docker-registry": "docker-registry",
+    "apache2-utils": "htpasswd",
+    "openssh-client": "ssh",
+    "openssh-server": "sshd",
+}
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ from core.errors import EngineError, ImagePlatformMismatch, NodeUnreachable
 from worker.docker_engine.facts import command_of, digest_of, observation
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.payload import container_payload, network_payload
-from worker.docker_engine.transport import EngineAccess, tls_files
+from worker.docker_engine.transport import EngineAccess, ssh_tunnel, tls_files
 from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
 from worker.image_names import is_named
 
@@ -48,14 +48,22 @@ class DockerSteps:
     def __init__(self, endpoint: str, *, timeout_seconds: float, access: EngineAccess | None = None) -> None:
         self._endpoint = endpoint
         self._tls = tls_files(endpoint, access or EngineAccess())
+        self._tunnel = ssh_tunnel(endpoint, access or EngineAccess())
         self._network_lock = threading.Lock()
         #: Seen not long ago, so not asked for again for each of many jobs: until when (monotonic clock).
         self._networks: dict[str, float] = {}
         self._images: dict[str, tuple[ImageFacts, float]] = {}
+        try:
+            self._greet(timeout_seconds)
+        except BaseException:
+            self.close()
+            raise
+
+    def _greet(self, timeout_seconds: float) -> None:
         # "auto" asks the engine for its newest version: pinning one breaks on old or on new engines.
         with self._translated("connect"):
             self._api: Any = _Client(
-                base_url=endpoint,
+                base_url=f"unix://{self._tunnel.socket}" if self._tunnel is not None else self._endpoint,
                 version="auto",
                 timeout=int(min(_GREETING_SECONDS, timeout_seconds)),
                 num_pools=_CONNECTIONS,
@@ -66,6 +74,11 @@ class DockerSteps:
             self._api.timeout = waits
             version = self._api.version()
         self._platform = f"{version['Os']}/{version['Arch']}"
+
+    def close(self) -> None:
+        """End the tunnel, where there is one; the client is not to be used any more."""
+        if self._tunnel is not None:
+            self._tunnel.close()
 
     def find_image(self, reference: str) -> ImageFacts | None:
         known = self._images.get(reference)
@@ -187,12 +200,15 @@ class DockerSteps:
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
         try:
+            if self._tunnel is not None:
+                self._tunnel.wait()
             yield
         except EngineError:
             raise
         except APIError as error:
             raise call_fault(what, error.status_code or 500, str(error.explanation or error)) from error
         except (requests.exceptions.RequestException, DockerException, OSError) as error:
-            if self._tls is not None and (fault := self._tls.fault()) is not None:
+            way = self._tls or self._tunnel
+            if way is not None and (fault := way.fault()) is not None:
                 raise NodeUnreachable(fault) from error
             raise NodeUnreachable(f"the engine at {self._endpoint} does not answer: {error}") from error

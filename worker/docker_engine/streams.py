@@ -26,7 +26,7 @@ from core.nodes import EngineFacts
 from worker.docker_engine.disk_probe import DiskProbe
 from worker.docker_engine.facts import FreeSpace, engine_facts, free_space, observation, split_time
 from worker.docker_engine.faults import call_fault, pull_fault
-from worker.docker_engine.transport import EngineAccess, plain_url, tls_files
+from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
 from worker.image_names import is_named
 
@@ -35,6 +35,7 @@ _NANOSECONDS = 1_000_000_000
 _CONNECT_SECONDS = 5.0
 #: aiodocker's status of a call that reached no engine.
 _NO_CONNECTION = 900
+_TUNNEL_SECONDS = 0.05
 _LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError)
 
 
@@ -99,8 +100,10 @@ class DockerStreams:
         connector: aiohttp.BaseConnector | None = None
         self._tls = tls_files(endpoint, access or EngineAccess())
         self._context = self._tls.context() if self._tls is not None else None
-        if endpoint.startswith("unix://"):
-            connector = aiohttp.UnixConnector(endpoint.removeprefix("unix://"), limit=0)
+        self._tunnel = ssh_tunnel(endpoint, access or EngineAccess())
+        if endpoint.startswith("unix://") or self._tunnel is not None:
+            path = str(self._tunnel.socket) if self._tunnel is not None else endpoint.removeprefix("unix://")
+            connector = aiohttp.UnixConnector(path, limit=0)
             url = "unix://localhost"
         elif endpoint.startswith("tcp://"):
             connector = aiohttp.TCPConnector(limit=0, ssl=self._context or True)
@@ -119,6 +122,8 @@ class DockerStreams:
         await self._docker.close()
         if self._connector is not None:
             await self._connector.close()
+        if self._tunnel is not None:
+            await asyncio.to_thread(self._tunnel.close)
 
     async def version(self) -> str:
         """The engine's version, which also says that it answers."""
@@ -310,6 +315,10 @@ class DockerStreams:
         missing_ok: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         timeout = self._forever if stream else self._timeout
+        if self._tunnel is not None:
+            while not self._tunnel.is_settled:
+                await asyncio.sleep(_TUNNEL_SECONDS)
+            self._tunnel.check()
         try:
             async with self._docker._query(
                 path, method, params=params, headers=headers, data=data, timeout=timeout
@@ -338,6 +347,8 @@ class DockerStreams:
                 self._context.load_cert_chain(self._tls.certificate, self._tls.key)
             if fault is not None:
                 return NodeUnreachable(fault)
+        if self._tunnel is not None and (said := await asyncio.to_thread(self._tunnel.fault)) is not None:
+            return NodeUnreachable(said)
         return NodeUnreachable(f"the engine at {self._endpoint} does not answer: {why}")
 
 

@@ -1,4 +1,5 @@
-"""How engines are reached over TCP: by mutual TLS, or in the clear where a setting names the very engine.
+"""How engines are reached: sockets as they are, `ssh://` by a tunnel, TCP by mutual TLS or, where a setting names
+the very engine, in the clear.
 
 Whoever may speak to an engine is root on its host, so `tcp://` means a certificate on both sides: the engine
 shows one of the authority in `ca.pem`, for the name or address it is called by, and we show ours. Files are
@@ -19,6 +20,7 @@ from cryptography import x509
 
 from core.errors import NodeUnreachable
 from core.settings import Settings
+from worker.docker_engine.ssh_tunnel import SshTunnel
 
 _DIAGNOSIS_SECONDS = 5.0
 #: An engine that has nothing against our certificate waits for a request for so long.
@@ -35,15 +37,25 @@ _EXPIRED, _NOT_YET, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
 
 @dataclass(frozen=True)
 class EngineAccess:
-    """Where our certificates are, and the `host:port` of engines that are spoken to without TLS."""
+    """Where our certificates are, and the `host:port` of engines that are spoken to without TLS.
+
+    `ssh_key` and `ssh_known_hosts` None leave it to what OpenSSH is told elsewhere.
+    """
 
     certificates: Path | None = None
     plain: frozenset[str] = field(default_factory=frozenset)
+    ssh_key: Path | None = None
+    ssh_known_hosts: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> EngineAccess:
         """As the settings have it."""
-        return cls(settings.docker_certs, settings.plain_engine_set)
+        return cls(
+            settings.docker_certs,
+            settings.plain_engine_set,
+            ssh_key=settings.ssh_key_file,
+            ssh_known_hosts=settings.ssh_known_hosts,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,13 @@ class TlsFiles:
         if _NO_TLS.search(said):
             return f"{self._endpoint}: what answers at this port does not speak TLS"
         return f"{self._endpoint}: TLS fails ({said})"
+
+
+def ssh_tunnel(endpoint: str, access: EngineAccess) -> SshTunnel | None:
+    """A tunnel to an engine at `ssh://`, being made; None for other endpoints. Raises NodeUnreachable."""
+    if not endpoint.startswith("ssh://"):
+        return None
+    return SshTunnel(endpoint, access.ssh_key, access.ssh_known_hosts)
 
 
 def tls_files(endpoint: str, access: EngineAccess) -> TlsFiles | None:
