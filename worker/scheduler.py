@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network
 
 from core.database import Database
+from core.failpoints import Point, failpoint
 from core.jobs.placing import LaunchOrder, place, take_snapshot, write_waiting
 from core.placement.planning import plan_pass
 from core.placement.sentences import NEVER_FITS_POOL
@@ -27,6 +28,7 @@ def run_pass(database: Database, pool_row: int, network_range: IPv4Network) -> l
             break
         plan = plan_pass(snapshot)
         placed = place(database, pool_row, plan.placements, network_range)
+        failpoint(Point.PLACED, *(order.job_id for order in placed))
         write_waiting(database, [plan.waiting[job] for job in sorted(plan.changed)])
         orders += placed
         found = [job for job, said in plan.waiting.items() if said.reason == NEVER_FITS_POOL]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from core.errors import ContainerGone, EngineError, NodeUnreachable, Superseded
+from core.failpoints import Point, failpoint
 from core.jobs.ending import RankExit, record_exit, record_lost
 from core.jobs.stopping import release
 from core.logs import ResumePoint, read_page, resume_point
@@ -74,11 +75,14 @@ class RankWatch:
         buffer = RankBuffer.at(self.key, point)
         seen = await self._capture(buffer)
         await self._writer.flush(buffer)
+        failpoint(Point.OUTPUT_DRAINED, self.key.job_id, f"rank-{self.key.rank}")
         if seen is None:
             await self._record_vanished()
             return
         await self._record_end(buffer, seen)
+        failpoint(Point.END_COMMITTED, self.key.job_id, f"rank-{self.key.rank}")
         await self._scope.engine.remove(self._container_id)
+        failpoint(Point.CONTAINER_REMOVED, self.key.job_id, f"rank-{self.key.rank}")
         await self._free()
 
     async def _capture(self, buffer: RankBuffer) -> Observation | None:
@@ -90,6 +94,7 @@ class RankWatch:
                 if seen is None or seen.ended:
                     break
                 await self._ended_within(_REOPEN_SECONDS)
+        failpoint(Point.EXIT_SEEN, self.key.job_id, f"rank-{self.key.rank}")
         # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
         await self._read(buffer, follow=False)
         return await self._scope.engine.observe(self._container_id)
