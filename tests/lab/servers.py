@@ -1,14 +1,21 @@
-"""One Postgres and one Valkey for a test session, and as many fresh databases in it as are asked for."""
+"""One Postgres and one Valkey for a test session, and as many fresh databases in it as are asked for.
+
+Fault tests have servers of their own, which they kill and start again: same data, same URLs.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from deploy.embedded import EmbeddedPostgres, EmbeddedValkey
+from deploy.processes import SetupError, identity_of, is_running
 from migrations.__main__ import upgrade
 
 
@@ -43,6 +50,27 @@ class Servers:
             raise RuntimeError("all sixteen databases of the test broker are in use")
         head, _, _ = self._broker.rpartition("=")
         return f"{head}={number}"
+
+    def kill(self, server: EmbeddedPostgres | EmbeddedValkey) -> None:
+        """SIGKILL one of the two, and see it gone."""
+        running = identity_of(server.pid) if server.pid else None
+        assert running is not None, "the server does not run"
+        os.kill(running.pid, signal.SIGKILL)
+        while is_running(running):
+            time.sleep(0.01)
+
+    def start(self, server: EmbeddedPostgres | EmbeddedValkey) -> None:
+        """Start one of the two again; returns when it answers."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                server.start()
+                return
+            except SetupError:
+                # Postgres does not start while children of the one that was killed still hold its memory.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def stop(self) -> None:
         """End both servers and remove their data."""

@@ -113,14 +113,11 @@ class RankWatch:
                 await reading
 
     async def _read(self, buffer: RankBuffer, *, follow: bool) -> None:
-        """Take every frame after the last one taken; frames of one time stamp are told apart by their count."""
-        since, skip = buffer.resume_ns, buffer.resume_skip
+        """Take every frame after the last one taken: those taken are the first of what an engine gives again."""
+        since, taken_before = buffer.resume_ns, buffer.taken_before()
         try:
             async for frame in self._scope.engine.log_frames(self._container_id, since_ns=since, follow=follow):
-                if frame.time_ns < since:
-                    continue
-                if frame.time_ns == since and skip > 0:
-                    skip -= 1
+                if taken_before(frame):
                     continue
                 buffer.add(frame)
                 self._writer.note(buffer)
