@@ -19,7 +19,7 @@ from core.queue import LAUNCH, SCHEDULE
 from tests.faults.harness.load import KnownJob, known_job, sleeping_job
 from tests.faults.harness.orders import Order
 from tests.faults.harness.trial import Lab, Trial
-from tests.lab.images import BARE, BUSYBOX
+from tests.lab.images import BUSYBOX
 
 RANKS = (1, 2, 4)
 _SECONDS, _SECONDS_EACH = 90.0, 15.0
@@ -184,9 +184,10 @@ def _job(cell: Cell) -> KnownJob:
         case "cancelled":
             return sleeping_job(ranks=cell.ranks)
         case "unstartable":
-            # It has no shell, so its containers are made and cannot be started.
-            job = known_job(ranks=cell.ranks, image=BARE)
-            return KnownJob(job.body, {"states": ["FAILED"]})
+            # Its containers are made, and no engine can start them.
+            body = {name: value for name, value in known_job(**more).body.items() if name != "shellExecutor"}
+            body["pythonExecutor"] = {"targetType": "MODULE", "target": "there_is_no_python"}
+            return KnownJob(body, {"states": ["FAILED"]})
         case "failing":
             # Only a gang has somebody else to be told of a failure.
             cell.ranks = max(cell.ranks, 2)

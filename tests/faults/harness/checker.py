@@ -166,7 +166,7 @@ def gangs_whole(evidence: Evidence) -> Iterator[Finding]:
         if running is None:
             continue
         partial = {gang for gang, count in running.items() if 0 < count < sizes.get(gang[0], count)}
-        since = {gang: since.get(gang, sample["at"]) for gang in partial}
+        since = {gang: since.get(gang, float(sample["at"])) for gang in partial}
         for gang, begun in since.items():
             seconds = _outside(outages, begun, sample["at"])
             if seconds > GANG_SECONDS and gang not in told:
@@ -195,7 +195,7 @@ def states_true(evidence: Evidence) -> Iterator[Finding]:
     """I5: legal paths, ends that stay, exit codes as witnessed, and success only where every rank exited 0."""
     yield from _paths(evidence)
     yield from _ends_that_changed(evidence)
-    exits: dict[RankKey, int] = {rank_of(event): event["exit"] for event in evidence.events["die"]}
+    exits = {rank_of(event): event["exit"] for event in evidence.events["die"]}
     for row in evidence.rows["rank"]:
         key, seen = rank_of(row), exits.get(rank_of(row))
         if row["state"] == "SUCCEEDED" and seen != 0:

@@ -41,6 +41,7 @@ class Orders:
     def give(self, process: str, point: Point, *subjects: str, action: str = "kill") -> Order:
         """The next process of this kind that comes to the point with all of these subjects does it, once."""
         own = self._folder / process
+        own.mkdir(parents=True, exist_ok=True)
         path = own / f"{point.value}.{next(self._count)}"
         draft = own / f"draft.{path.name}"
         draft.write_text(" ".join([action, *subjects]))
