@@ -502,8 +502,10 @@ class LogChunk(Row):
     record_count: Mapped[int]
     byte_count: Mapped[int] = mapped_column(BigInteger, doc="of the output itself, before compression")
     payload: Mapped[bytes] = mapped_column(LargeBinary)
-    resume_ns: Mapped[int] = mapped_column(BigInteger, doc="the engine's time stamp of the last frame stored")
-    resume_skip: Mapped[int] = mapped_column(doc="how many frames of that time stamp are stored")
+    resume_ns: Mapped[int] = mapped_column(
+        BigInteger, doc="the engine's time stamp from which it is asked to go on"
+    )
+    resume_skip: Mapped[int] = mapped_column(doc="how many of the frames that it then gives are stored")
 
 
 class Notebook(Row):

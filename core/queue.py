@@ -16,6 +16,8 @@ import structlog
 from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 
+from core.failpoints import Point, failpoint
+
 SCHEDULE = "longshore.schedule"
 LAUNCH = "longshore.launch"
 START = "longshore.start"
@@ -144,6 +146,7 @@ class Bell:
         self._rings.put(lambda: self._send(task, args, queue_name, in_seconds))
 
     def _send(self, task: str, args: list[Any], queue_name: str, in_seconds: float = 0.0) -> None:
+        failpoint(Point.RING_DUE, task, *args)
         try:
             self._app.send_task(
                 task,

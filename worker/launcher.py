@@ -16,6 +16,7 @@ import structlog
 
 from core.database import Database
 from core.errors import CommandNotStarted, ContainerGone, EngineError, NodeUnreachable, Superseded
+from core.failpoints import Point, failpoint
 from core.images import PullFailure, WantedImage, request_pull
 from core.jobs import launching, stopping
 from core.jobs.gang_networks import BRIDGE, OVERLAY, overlay_home, record_overlay
@@ -60,6 +61,7 @@ class Launcher:
         work = launching.claim_launch(self._database, job_id, attempt, node_id, lease)
         if work is None:
             return
+        failpoint(Point.LAUNCH_CLAIMED, job_id)
         try:
             start = self._launch(work)
         except BaseException:
@@ -90,6 +92,7 @@ class Launcher:
             return None
         if containers is None:
             return None
+        failpoint(Point.LAUNCH_CREATED, work.job_id)
         try:
             start = launching.record_created(
                 self._database,
@@ -103,6 +106,7 @@ class Launcher:
         except Superseded as error:
             self._undo(engine, work, str(error))
             return None
+        failpoint(Point.LAUNCH_SAVED, work.job_id)
         return replace(start, account=work.account, secret_env_vars=work.spec.secret_env_vars)
 
     def make_network(self, job_id: str, attempt: int, node_id: int) -> None:
@@ -134,11 +138,14 @@ class Launcher:
         network = network_of(work, self._settings)
         if not self._ensure_network(engine, work, network):
             return None
+        failpoint(Point.NETWORK_MADE, work.job_id)
 
         def create(rank: int) -> str | EngineError:
             try:
                 spec = container_of(work, rank, image.image_id, network, self._settings, own_command=image.command)
-                return engine.create(spec)
+                container_id = engine.create(spec)
+                failpoint(Point.RANK_CREATED, work.job_id, f"rank-{rank}")
+                return container_id
             except EngineError as error:
                 return error
 
@@ -189,7 +196,9 @@ class Launcher:
         def start(rank: int) -> datetime | EngineError | None:
             if isinstance(secrets, EngineError):
                 return secrets
-            return _start_once(engine, work.containers[rank], secrets, looked_at=rank in work.retaken)
+            outcome = _start_once(engine, work.containers[rank], secrets, looked_at=rank in work.retaken)
+            failpoint(Point.RANK_STARTED, job_id, f"rank-{rank}")
+            return outcome
 
         started: dict[int, datetime] = {}
         failures: dict[int, EngineError] = {}
@@ -199,6 +208,7 @@ class Launcher:
             elif outcome is not None:
                 started[rank] = outcome
         if started:
+            failpoint(Point.LAUNCH_STARTED, job_id)
             settled = launching.record_started(self._database, job_id, attempt, started)
             if settled is not None:
                 self._ring(settled)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Network
 
 from core.database import Database
+from core.failpoints import Point, failpoint
 from core.jobs.placing import LaunchOrder, place, take_snapshot, write_waiting
 from core.placement.planning import plan_pass
 from core.placement.sentences import NEVER_FITS_POOL
@@ -61,6 +62,7 @@ def run_pass(database: Database, pool_row: int, network_range: IPv4Network) -> l
             break
         plan = plan_pass(snapshot)
         placed = place(database, pool_row, plan.placements, network_range)
+        failpoint(Point.PLACED, *(order.job_id for order in placed))
         write_waiting(database, [plan.waiting[job] for job in sorted(plan.changed)])
         orders += placed
         found = [job for job, said in plan.waiting.items() if said.reason == NEVER_FITS_POOL]

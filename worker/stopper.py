@@ -8,6 +8,7 @@ import structlog
 
 from core.database import Database
 from core.errors import Superseded
+from core.failpoints import Point, failpoint
 from core.jobs import launching, stopping
 from core.jobs.stop_plan import StopAction, intend_signals, plan_stop, record_signalled
 from core.queue import Bell
@@ -35,10 +36,12 @@ def stop_ranks(
     engine = engine_of(plan.endpoint)
     terminate, kill = plan.ranks_to(StopAction.TERMINATE), plan.ranks_to(StopAction.KILL)
     intend_signals(database, job_id, attempt, terminate=terminate, kill=kill)
+    failpoint(Point.STOP_INTENDED, job_id)
     told = [rank for rank in terminate if engine.signal(_container(job_id, attempt, rank), "SIGTERM")]
     for rank in kill:
         log.info("rank_killed", job=job_id, rank=rank, grace_seconds=plan.grace_seconds)
         engine.signal(_container(job_id, attempt, rank), "SIGKILL")
+    failpoint(Point.STOP_SIGNALLED, job_id)
     if terminate:
         ended = sorted(set(terminate) - set(told))
         record_signalled(database, job_id, attempt, told, ended_before=ended)

@@ -15,6 +15,7 @@ from celery import Celery
 
 from core.database import Database
 from core.errors import NodeUnreachable, Superseded, Unavailable
+from core.failpoints import Point, failpoint
 from core.jobs.deadlines import enforce_deadlines
 from core.jobs.idempotency import forget_old_keys
 from core.jobs.losing import lose_silent_nodes
@@ -131,6 +132,7 @@ def _ring_settled(bell: Bell, ended: Iterable[Settled]) -> None:
 
 def _guarded(name: str, step: Callable[..., None]) -> Callable[..., None]:
     def task(*args: Any) -> None:
+        failpoint(Point.STEP_TAKEN, name, *args)
         try:
             step(*args)
         except Superseded as error:

@@ -32,6 +32,7 @@ from api.wire.query import read_query
 from api.wire.resource_ids import id_violations
 from core.accounts import Caller
 from core.errors import InvalidArgument, NotImplementedYet
+from core.failpoints import Point, failpoint
 from core.jobs import submitting
 from core.jobs.idempotency import RequestMark
 from core.jobs.outlook import outlook
@@ -122,6 +123,7 @@ def _make(
         return json_response(dry_run(caller, submission, spec, found))
     submitted = submitting.submit(platform.database, caller, submission, limits)
     if submitted.is_new:
+        failpoint(Point.SUBMIT_COMMITTED, submitted.job.id, submitted.job.batch_job_id)
         platform.bell.schedule(submitted.pool_row)
     return json_response(batch_job(submitted.job))
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
 from core.database import Database
 from core.errors import FailedPrecondition, Superseded
+from core.failpoints import Point, failpoint
 from core.jobs import job_moves, rank_moves
 from core.jobs.reading import not_found
 from core.jobs.retrying import OVERRUN_REASONS, AttemptCount, final_status, next_attempt
@@ -213,6 +214,7 @@ def release(database: Database, job_id: str, attempt: int, ranks: Sequence[int])
             return None
         if not rank_moves.release_ranks(connection, job_id, attempt, ranks):
             return None
+        failpoint(Point.SLOT_RELEASING, job_id)
         settled = Settled(job.pool_id)
         if job.state == JobState.DELETING.value:
             _purge_if_released(connection, job)
@@ -220,6 +222,7 @@ def release(database: Database, job_id: str, attempt: int, ranks: Sequence[int])
             settled = settle(connection, job)
         # Nobody waiting means nothing to ring for: most slots of an idle pool are freed so.
         awaited = connection.execute(_AWAITED, {"pool": job.pool_id}).scalar_one()
+    failpoint(Point.SLOT_FREED, job_id)
     return replace(settled, slots_freed=bool(awaited))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -43,7 +44,8 @@ class Platform:
     """Four real processes on one engine, or on all of `endpoints`. `kill` and `start` are for fault tests.
 
     `network` is the pool's; nodes of an engine that is reached by a socket have this machine's address then.
-    `commands` replace what some of the processes are.
+    `commands` replace what some of the processes are. `reached_by` gives the URL by which processes reach a
+    server, for who stands between them; `variables` gives a process more of its environment, by its name.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Platform:
         endpoints: Sequence[str] = (ENGINE,),
         network: str = "",
         commands: Mapping[str, Sequence[str]] | None = None,
+        reached_by: Callable[[str], str] = str,
+        variables: Callable[[str], Mapping[str, str]] | None = None,
         **settings: Any,
     ) -> None:
         self.servers = servers
@@ -68,6 +72,7 @@ class Platform:
         self.url = f"http://127.0.0.1:{self.port}"
         self.endpoints = tuple(endpoints)
         self._commands = {**COMMANDS, **(commands or {})}
+        self._variables = variables or (lambda name: {})
         # docker-py's own client: tests look at the engine past the platform. With several it is the first's.
         self.engine: Any = docker.DockerClient(base_url=self.endpoints[0])
         #: 10.x is this platform's address range
@@ -76,8 +81,8 @@ class Platform:
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "LONGSHORE_DATABASE_URL": self.database_url,
-            "LONGSHORE_BROKER_URL": self.broker_url,
+            "LONGSHORE_DATABASE_URL": reached_by(self.database_url),
+            "LONGSHORE_BROKER_URL": reached_by(self.broker_url),
             "LONGSHORE_API_PORT": str(self.port),
             "LONGSHORE_INSTALLATION": self.installation,
             "LONGSHORE_WORKER_GROUP": self.installation,
@@ -146,12 +151,21 @@ class Platform:
             self._processes[known] = subprocess.Popen(
                 [sys.executable, *self._commands[name]],
                 cwd=ROOT,
-                env={**self._environment, **own},
+                env={**self._environment, **self._variables(name), **own},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    @property
+    def names(self) -> list[str]:
+        """Of the processes that were started and not killed by us, whether they live or not."""
+        return list(self._processes)
+
+    def has_died(self, name: str) -> bool:
+        """Whether it ended although nobody told it to."""
+        return name in self._processes and self._processes[name].poll() is not None
 
     def pid(self, name: str) -> int:
         """Of one of the processes."""
@@ -160,7 +174,8 @@ class Platform:
     def kill(self, name: str) -> None:
         """SIGKILL one of the processes, and see it gone."""
         process = self._processes.pop(name)
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
 
     def containers(self) -> list[Any]:

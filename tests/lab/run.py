@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -30,6 +32,18 @@ _PACKAGES = {
 
 def main() -> int:
     """Set up, run pytest with the arguments given, clean up; pytest's exit status."""
+    try:
+        # The compose client is only for the stack's own test, on machines that have none.
+        with prepared(*_PACKAGES, "docker-compose", notebooks=True):
+            return int(pytest.main(sys.argv[1:]))
+    except SetupError as error:
+        print(f"tests/run: {error}", file=sys.stderr)
+        return 1
+
+
+@contextmanager
+def prepared(*wanted: str, notebooks: bool = False) -> Iterator[None]:
+    """An engine, Debian packages and images; what was started is ended afterwards. Raises SetupError."""
     # Whoever ends this run, by whatever signal it sends first, gets everything ended that was started.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -39,15 +53,12 @@ def main() -> int:
             engine = ensure_engine(home)
             this.result = f"Docker {engine.version} {engine.how}"
         with step("packages") as this:
-            # The compose client is only for the stack's own test, on machines that have none.
-            this.result = ", ".join(packages.install(*_PACKAGES, "docker-compose")) or "are there"
-        with step("images") as this:
-            this.result = f"{ensure_python_image(engine.client)}; {ensure_notebook_image(engine.client)}"
+            this.result = ", ".join(packages.install(*wanted)) or "are there"
+        if notebooks:
+            with step("images") as this:
+                this.result = f"{ensure_python_image(engine.client)}; {ensure_notebook_image(engine.client)}"
         engine.client.close()
-        return int(pytest.main(sys.argv[1:]))
-    except SetupError as error:
-        print(f"tests/run: {error}", file=sys.stderr)
-        return 1
+        yield
     finally:
         stop_engine(home)
 

@@ -1,8 +1,14 @@
-"""One Postgres and one Valkey for a test session, and as many fresh databases in it as are asked for."""
+"""One Postgres and one Valkey for a test session, and as many fresh databases in it as are asked for.
+
+Fault tests have servers of their own, which they kill and start again: same data, same URLs.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
@@ -10,6 +16,7 @@ import redis
 from psycopg import sql
 
 from deploy.embedded import EmbeddedPostgres, EmbeddedValkey
+from deploy.processes import SetupError, identity_of, is_running
 from migrations.__main__ import upgrade
 
 
@@ -50,6 +57,27 @@ class Servers:
         with redis.Redis(unix_socket_path=path, db=int(number)) as broker:
             broker.flushdb()
         self._brokers.append(int(number))
+
+    def kill(self, server: EmbeddedPostgres | EmbeddedValkey) -> None:
+        """SIGKILL one of the two, and see it gone."""
+        running = identity_of(server.pid) if server.pid else None
+        assert running is not None, "the server does not run"
+        os.kill(running.pid, signal.SIGKILL)
+        while is_running(running):
+            time.sleep(0.01)
+
+    def start(self, server: EmbeddedPostgres | EmbeddedValkey) -> None:
+        """Start one of the two again; returns when it answers."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                server.start()
+                return
+            except SetupError:
+                # Postgres does not start while children of the one that was killed still hold its memory.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def stop(self) -> None:
         """End both servers and remove their data."""

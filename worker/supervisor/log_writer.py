@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,13 +20,21 @@ log = structlog.get_logger(__name__)
 
 #: A rank whose unstored output reaches this waits for the database; the engine's log file holds the rest.
 HIGH_WATER_BYTES = 1 << 20
+#: How much later an engine may write a frame than others that it stamped after it. Its readers of stdout and of
+#: stderr stamp what they read and then wait for each other: seen out of order by milliseconds on a busy host.
+_DISORDER_NS = 1_000_000_000
 #: A chunk is what one page read decompresses at the least.
 _CHUNK_BYTES = 256 << 10
 
 
 @dataclass
 class RankBuffer:
-    """One rank's output that is not stored yet, and where its capture stands."""
+    """One rank's output that is not stored yet, and where its capture stands.
+
+    An engine gives its log in the order in which it was written, from a time stamp on. Time stamps are nearly in
+    that order, not quite; so capture resumes at one that lies safely back (`resume_ns`), and the first
+    `resume_skip` frames given from there are those that were taken.
+    """
 
     key: RankKey
     next_seq: int
@@ -36,24 +45,54 @@ class RankBuffer:
     last_line: bytes = b""
     pending: list[LogRecord] = field(default_factory=list)
     pending_bytes: int = 0
+    #: where capture will resume once that lies far enough back
+    _next_ns: int = 0
+    _next_skip: int = 0
+    #: the latest stamp of all, and how many frames bear it
+    _newest_ns: int = 0
+    _newest_count: int = 0
 
     @classmethod
     def at(cls, key: RankKey, point: ResumePoint) -> RankBuffer:
         """Going on from what is stored."""
-        return cls(key, point.next_seq, point.last_ns, point.resume_ns, point.resume_skip, point.byte_count)
+        buffer = cls(key, point.next_seq, point.last_ns, point.resume_ns, point.resume_skip, point.byte_count)
+        buffer._next_ns, buffer._next_skip = point.resume_ns, point.resume_skip
+        buffer._newest_ns, buffer._newest_count = point.last_ns, 1
+        return buffer
 
     def add(self, frame: LogFrame) -> None:
         """Take a frame. Times never go back within a rank, so that they can be a sort key."""
-        if frame.time_ns == self.resume_ns:
-            self.resume_skip += 1
-        else:
-            self.resume_ns, self.resume_skip = frame.time_ns, 1
+        self._count(frame.time_ns)
         self.last_ns = max(self.last_ns, frame.time_ns)
         self.pending.append(LogRecord(self.last_ns, frame.stream, frame.data))
         self.pending_bytes += len(frame.data)
         self.byte_count += len(frame.data)
         if not frame.data.isspace():
             self.last_line = frame.data
+
+    def taken_before(self) -> Callable[[LogFrame], bool]:
+        """Whether each frame of a reading that begins at `resume_ns` was taken before it; to be asked of all of
+        them, in their order."""
+        since, skip = self.resume_ns, self.resume_skip
+
+        def asked(frame: LogFrame) -> bool:
+            nonlocal skip
+            if frame.time_ns < since:
+                return True
+            skip -= 1
+            return skip >= 0
+
+        return asked
+
+    def _count(self, time_ns: int) -> None:
+        self.resume_skip += time_ns >= self.resume_ns
+        self._next_skip += time_ns >= self._next_ns
+        if time_ns > self._newest_ns:
+            self._newest_ns, self._newest_count = time_ns, 0
+        self._newest_count += time_ns == self._newest_ns
+        if self._newest_ns - self._next_ns > _DISORDER_NS:
+            self.resume_ns, self.resume_skip = self._next_ns, self._next_skip
+            self._next_ns, self._next_skip = self._newest_ns, self._newest_count
 
     def take(self) -> list[ChunkToStore]:
         """Everything pending, as chunks of bounded size. Only the last one says where capture resumes."""

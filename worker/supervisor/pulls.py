@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import structlog
 
 from core.errors import EngineError, NodeUnreachable, RegistryUnreachable
+from core.failpoints import Point, failpoint
 from core.images import (
     OPERATORS_CREDENTIAL,
     PullFailure,
@@ -73,6 +74,7 @@ class Pulls:
         orders = await self._scope.verb(
             record_pull, self._scope.database, self._scope.node.id, image, failure, granted=granted
         )
+        failpoint(Point.PULL_RECORDED, image.image_ref)
         for order in orders:
             self._scope.bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import structlog
 
 from core.errors import ContainerGone, EngineError, NodeUnreachable, Superseded
+from core.failpoints import Point, failpoint
 from core.jobs.ending import RankExit, record_lost
 from core.logs import ResumePoint, read_page, resume_point
 from worker.docker_engine.faults import last_line_of
@@ -73,11 +74,14 @@ class RankWatch:
         buffer = RankBuffer.at(self.key, point)
         seen = await self._capture(buffer)
         await self._writer.flush(buffer)
+        failpoint(Point.OUTPUT_DRAINED, self.key.job_id, f"rank-{self.key.rank}")
         if seen is None:
             await self._record_vanished()
             return
         await self._record_end(buffer, seen)
+        failpoint(Point.END_COMMITTED, self.key.job_id, f"rank-{self.key.rank}")
         await self._scope.engine.remove(self._container_id)
+        failpoint(Point.CONTAINER_REMOVED, self.key.job_id, f"rank-{self.key.rank}")
         await self._free()
 
     async def _capture(self, buffer: RankBuffer) -> Observation | None:
@@ -91,6 +95,7 @@ class RankWatch:
                 if seen is None or seen.ended:
                     break
                 await self._ended_within(_REOPEN_SECONDS)
+        failpoint(Point.EXIT_SEEN, self.key.job_id, f"rank-{self.key.rank}")
         # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
         await self._read(buffer, follow=False)
         return await self._scope.engine.observe(self._container_id)
@@ -109,14 +114,11 @@ class RankWatch:
                 await reading
 
     async def _read(self, buffer: RankBuffer, *, follow: bool) -> None:
-        """Take every frame after the last one taken; frames of one time stamp are told apart by their count."""
-        since, skip = buffer.resume_ns, buffer.resume_skip
+        """Take every frame after the last one taken: those taken are the first of what an engine gives again."""
+        since, taken_before = buffer.resume_ns, buffer.taken_before()
         try:
             async for frame in self._scope.engine.log_frames(self._container_id, since_ns=since, follow=follow):
-                if frame.time_ns < since:
-                    continue
-                if frame.time_ns == since and skip > 0:
-                    skip -= 1
+                if taken_before(frame):
                     continue
                 buffer.add(frame)
                 self._writer.note(buffer)

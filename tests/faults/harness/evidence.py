@@ -1,0 +1,128 @@
+"""The four records of a run as the checker sees them. Reading only; what is wrong with them is its business."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.harness.journal import Entry, read_journal
+
+LEDGER, WITNESS, SAMPLES, ROWS = "ledger.jsonl", "witness.jsonl", "samples.jsonl", "rows.jsonl"
+
+#: (job, attempt, rank)
+RankKey = tuple[str, int, int]
+
+
+@dataclass
+class Creation:
+    """One job that the client asked for, by its Idempotency-Key, in as many calls as it took."""
+
+    key: str
+    ranks: int
+    expect: Entry
+    wanted_id: str = ""
+    #: ids with which it was answered 2xx
+    ids: set[str] = field(default_factory=set)
+    #: calls that were not answered, or with 5xx: whether they took effect is not known
+    open_calls: int = 0
+
+
+@dataclass
+class Evidence:
+    """What was asked, what ran, what was there, what the rows say."""
+
+    creations: dict[str, Creation]
+    deleted: set[str]
+    marks: list[Entry]
+    #: witnessed events by action
+    events: dict[str, list[Entry]]
+    final: list[Entry]
+    samples: list[Entry]
+    rows: dict[str, list[Entry]]
+
+    @classmethod
+    def of(cls, folder: Path) -> Evidence:
+        """Of a run's folder."""
+        return cls.from_entries(
+            read_journal(folder / LEDGER),
+            read_journal(folder / WITNESS),
+            read_journal(folder / SAMPLES),
+            read_journal(folder / ROWS),
+        )
+
+    @classmethod
+    def from_entries(
+        cls, ledger: Iterable[Entry], witness: Iterable[Entry], samples: Iterable[Entry], rows: Iterable[Entry]
+    ) -> Evidence:
+        creations, deleted, marks = _read_ledger(ledger)
+        events, final = _read_witness(witness)
+        by_table: dict[str, list[Entry]] = defaultdict(list)
+        for row in rows:
+            by_table[row["table"]].append(row)
+        return cls(creations, deleted, marks, events, final, list(samples), by_table)
+
+    def outages(self) -> list[tuple[float, float]]:
+        """When something was being done to the platform: from each fault to its healing, or to the end."""
+        found: list[tuple[float, float]] = []
+        since: float | None = None
+        for mark in self.marks:
+            if mark["mark"] == "fault" and since is None:
+                since = mark["at"]
+            elif mark["mark"] == "healed" and since is not None:
+                found.append((since, mark["at"]))
+                since = None
+        if since is not None:
+            found.append((since, float("inf")))
+        return found
+
+
+def rank_of(entry: Entry) -> RankKey:
+    """Of an event or a row."""
+    return entry.get("job") or entry["job_id"], entry["attempt"], entry["rank"]
+
+
+def _read_ledger(entries: Iterable[Entry]) -> tuple[dict[str, Creation], set[str], list[Entry]]:
+    creations: dict[str, Creation] = {}
+    calls: dict[int, Entry] = {}
+    deleted: set[str] = set()
+    marks: list[Entry] = []
+    for entry in entries:
+        if entry["what"] == "mark":
+            marks.append(entry)
+        elif entry["what"] == "call":
+            calls[entry["call"]] = entry
+            if "key" in entry:
+                made = creations.setdefault(
+                    entry["key"], Creation(entry["key"], entry["ranks"], entry["expect"], entry["id"])
+                )
+                made.open_calls += 1
+            elif entry["method"] == "DELETE":
+                deleted.add(entry["path"].rpartition("/")[2])
+        else:
+            asked = calls[entry["call"]]
+            made_by = creations.get(asked.get("key", ""))
+            if made_by is not None:
+                if entry["status"] and entry["status"] < 500:
+                    made_by.open_calls -= 1
+                if 200 <= entry["status"] < 300:
+                    made_by.ids.add(entry["id"])
+    return creations, deleted, marks
+
+
+def _read_witness(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], list[Entry]]:
+    events: dict[str, list[Entry]] = defaultdict(list)
+    final: list[Entry] = []
+    seen: set[tuple[Any, ...]] = set()
+    for entry in entries:
+        if entry.get("final"):
+            final.append(entry)
+        elif "action" in entry:
+            # Stretches of listening overlap by design.
+            mark = (entry["engine"], entry["container"], entry["action"], entry["at_ns"])
+            if mark not in seen:
+                seen.add(mark)
+                events[entry["action"]].append(entry)
+    return events, final

@@ -1,0 +1,249 @@
+"""One run of one fault: a platform of its own, load on it, four records of it, and the judgement at the end."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.faults.harness.checker import Finding, check_folder
+from tests.faults.harness.evidence import LEDGER, ROWS, SAMPLES, WITNESS
+from tests.faults.harness.journal import Journal
+from tests.faults.harness.keeper import Keeper
+from tests.faults.harness.ledger import LedgerClient
+from tests.faults.harness.load import Background, known_job
+from tests.faults.harness.orders import Orders
+from tests.faults.harness.rows import write_rows
+from tests.faults.harness.sampler import Sampler
+from tests.faults.harness.witness import Witness
+from tests.lab.images import ensure_busybox
+from tests.lab.platform import Platform, wait_until
+from tests.lab.registry import Registry
+from tests.lab.servers import Servers
+
+#: Everything that waits in the platform waits briefly, so that a recovery is seen in seconds.
+SETTINGS: Mapping[str, Any] = {
+    "lease_seconds": 2,
+    "step_lease_seconds": 4,
+    "sweep_seconds": 1,
+    "listing_seconds": 1,
+    "orphan_grace_seconds": 3,
+}
+_ACCOUNT, _EMAIL = "acme", "ann@acme.test"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a fault needs: slots of the node, more settings, servers reached by a proxy, a registry."""
+
+    slots: int = 16
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    proxied: frozenset[str] = frozenset()
+    registry: bool = False
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of it: a short run belongs in the suite, a long one is what gets published."""
+
+    short: bool
+    rounds: int
+
+    def pick(self, short: float, long: float) -> float:
+        """One of two numbers."""
+        return short if self.short else long
+
+    def count(self, short: int, long: int) -> int:
+        """One of two counts."""
+        return short if self.short else long
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    findings: list[Finding]
+    rounds: int
+    jobs: int
+    #: the longest time from a healing until a new job had run; None where nothing was timed
+    recovery_seconds: float | None
+    seconds: float
+    folder: Path
+
+    def count(self, kind: str) -> int:
+        """How many findings of a kind."""
+        return sum(finding.kind == kind for finding in self.findings)
+
+
+class Trial:
+    """What a fault's function works with. `chance` is all its randomness."""
+
+    def __init__(self, folder: Path, lab: Lab, scale: Scale, seed: int, allowed_seconds: float) -> None:
+        self.folder, self.lab, self.scale, self.seed = folder, lab, scale, seed
+        self.chance = random.Random(seed)
+        self.rounds_done = 0
+        self.recoveries: list[float] = []
+        self._allowed_seconds = allowed_seconds
+        self._background: Background | None = None
+        ensure_busybox()
+        self.servers = Servers()
+        self._registry = Registry() if lab.registry else None
+        self.orders = Orders(folder / "orders")
+        self._journals = {name: Journal(folder / name) for name in (LEDGER, WITNESS, SAMPLES, ROWS)}
+        self._open()
+
+    def _open(self) -> None:
+        settings = {**SETTINGS, **self.lab.settings}
+        if self._registry is not None:
+            settings["registry_config"] = self._registry.config
+        self.platform = Platform(
+            self.servers,
+            self.folder,
+            slots=self.lab.slots,
+            variables=self.orders.variables,
+            **settings,
+        )
+        key = self.platform.client.http.headers["Authorization"].removeprefix("Bearer ")
+        self.client = LedgerClient(self.platform.url, _ACCOUNT, key, self._journals[LEDGER])
+        engines = {
+            f"node-{number}" if number else "local": endpoint
+            for number, endpoint in enumerate(self.platform.endpoints)
+        }
+        self._witness = Witness(engines, self.platform.installation, self._journals[WITNESS])
+        self._sampler = Sampler(
+            engines, self.platform.installation, self.platform.database_url, self._pids, self._journals[SAMPLES]
+        )
+        self.keeper = Keeper(self.platform, self.client)
+
+    @property
+    def registry(self) -> Registry:
+        """The one that the lab asked for."""
+        assert self._registry is not None
+        return self._registry
+
+    def background(self, *, jobs: int, per_second: float = 2.0) -> None:
+        """Mixed jobs from now on, at the side of whatever the fault submits."""
+        longest = self.scale.pick(2.0, 20.0)
+        self._background = Background(
+            self.client, self.seed, most=jobs, per_second=per_second, longest_seconds=longest
+        )
+
+    def submit(self, **job: Any) -> str:
+        """A job whose end and output are known (`load.known_job`); its id."""
+        known = known_job(**job)
+        return self.client.submit(known.body, expect=known.expect)
+
+    @contextmanager
+    def fault(self, what: str) -> Iterator[None]:
+        """What is done inside is the fault; when it is left, the platform is whole again and must recover."""
+        self.client.mark("fault", fault=what)
+        yield
+        self.client.mark("healed")
+        self.recover()
+
+    def recover(self) -> None:
+        """See a new job run to its end, and note how long that took."""
+        begun = time.monotonic()
+        job_id = self.submit(seconds=0, lines=2)
+        self.wait(lambda: self.state(job_id) == "COMPLETED", 180, "a new job runs")
+        seconds = round(time.monotonic() - begun, 2)
+        self.recoveries.append(seconds)
+        self.client.mark("recovered", seconds=seconds, allowed_seconds=self._allowed_seconds)
+
+    def broken(self, invariant: str, what: str) -> None:
+        """Note for the checker what only the fault's own function can see."""
+        self.client.mark("broken", invariant=invariant, why=what)
+
+    def state(self, job_id: str) -> str:
+        """Of a job by the id that the API gave it; from the row, "" where there is none or no database."""
+        rows = self.query("SELECT state FROM jobs WHERE batch_job_id = %s", job_id)
+        return str(rows[0][0]) if rows else ""
+
+    def query(self, statement: str, *values: Any) -> list[Any]:
+        """Rows; none where the database is away."""
+        try:
+            with psycopg.connect(self.platform.database_url, autocommit=True, connect_timeout=3) as connection:
+                return connection.execute(statement, values).fetchall()
+        except psycopg.OperationalError:
+            return []
+
+    def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        """Until it holds, within a generous time: this machine may be busy."""
+        wait_until(condition, seconds, what, every=0.1)
+
+    def finish(self, seconds: float = 300) -> None:
+        """Let everything come to rest, write the last records, end the platform. Never raises for what is found:
+        what did not come to rest is the checker's to see."""
+        try:
+            if self._background is not None:
+                self._background.stop()
+            self.wait(self._at_rest, seconds, "every job has ended and nothing is held")
+        except AssertionError as error:
+            self.broken("I1", str(error))
+        finally:
+            self._close()
+
+    def _at_rest(self) -> bool:
+        live = "SELECT count(*) FROM jobs WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')"
+        held = "SELECT count(*) FROM ranks WHERE node_id IS NOT NULL AND released_at IS NULL"
+        blocks = "SELECT count(*) FROM gang_networks"
+        if self.query(f"SELECT ({live}) + ({held}) + ({blocks})") != [(0,)]:
+            return False
+        return not self.platform.containers() and not self.platform.gang_networks()
+
+    def _close(self) -> None:
+        try:
+            self.keeper.stop()
+            self._witness.finish()
+            self._sampler.finish()
+            write_rows(self.platform.database_url, self._journals[ROWS])
+        finally:
+            for journal in self._journals.values():
+                journal.close()
+            self.client.close()
+            self.platform.stop()
+            self.servers.stop()
+            if self._registry is not None:
+                self._registry.stop()
+
+    def _pids(self) -> dict[str, int]:
+        return {name: self.platform.pid(name) for name in self.platform.names}
+
+
+def run_trial(
+    work: Callable[[Trial], None],
+    *,
+    lab: Lab,
+    scale: Scale,
+    seed: int,
+    allowed_seconds: float,
+    folder: Path | None = None,
+) -> Outcome:
+    """Run a fault and have the checker judge it. The records stay in the outcome's folder."""
+    folder = folder or Path(tempfile.mkdtemp(prefix="longshore-fault-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    trial = Trial(folder, lab, scale, seed, allowed_seconds)
+    try:
+        work(trial)
+    except AssertionError as error:
+        trial.broken("I7", f"the fault's own steps: {error}")
+    finally:
+        trial.finish()
+    findings = check_folder(folder)
+    jobs = sum(1 for line in (folder / ROWS).read_text().splitlines() if '"table": "job"' in line)
+    return Outcome(
+        findings,
+        max(trial.rounds_done, 1),
+        jobs,
+        max(trial.recoveries, default=None),
+        round(time.monotonic() - begun, 1),
+        folder,
+    )

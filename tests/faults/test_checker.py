@@ -1,0 +1,334 @@
+"""The judge, judged: a run in which all went well, and the same run doctored in each way that must be seen."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.faults.harness.checker import check
+from tests.faults.harness.evidence import Evidence
+
+Entry = dict[str, Any]
+SECOND = 1_000_000_000
+JOB_PATH = ("QUEUED", "PENDING", "RUNNING", "COMPLETED")
+RANK_PATH = ("PLACED", "CREATING", "CREATED", "STARTING", "RUNNING", "SUCCEEDED")
+
+
+class Run:
+    """Two jobs on one node, a single one and a gang of two, in the four records of a good run."""
+
+    def __init__(self) -> None:
+        self.ledger: list[Entry] = []
+        self.witness: list[Entry] = []
+        self.samples: list[Entry] = []
+        self.rows: list[Entry] = []
+        self._events = 0
+        for call, (job, ranks) in enumerate({"one": 1, "two": 2}.items()):
+            self._add_job(call, job, ranks)
+        for at in range(4):
+            containers = [["one", 1, 0, "running"], ["two", 1, 0, "running"], ["two", 1, 1, "running"]]
+            state = "COMPLETED" if at == 3 else "RUNNING"
+            self.samples.append(
+                {
+                    "at": 100.0 + at,
+                    "engines": {"local": [] if at == 3 else containers},
+                    "slots": {"local": [0 if at == 3 else 3, 3]},
+                    "states": {"one": [state, 1], "two": [state, 1]},
+                }
+            )
+        self.witness.append({"engine": "local", "final": True, "containers": [], "networks": [], "volumes": []})
+        self.mark("fault", 101.0)
+        self.mark("healed", 102.0)
+        self.mark("recovered", 103.0, seconds=1.0, allowed_seconds=30)
+
+    def _add_job(self, call: int, job: str, ranks: int) -> None:
+        expect = {"states": ["COMPLETED"], "output": {str(rank): {"1": f"sha {rank}"} for rank in range(ranks)}}
+        asked = {"what": "call", "call": call, "method": "POST", "path": "/batchJobs", "key": f"key {job}"}
+        self.ledger.append({**asked, "at": 99.0, "ranks": ranks, "expect": expect, "id": ""})
+        self.ledger.append({"what": "answer", "call": call, "at": 99.1, "status": 200, "id": job})
+        self.rows.append(
+            {"table": "job", "id": job, "batch_job_id": job, "state": "COMPLETED", "status": "", "attempt": 1,
+             "num_ranks": ranks, "max_attempts": "1"}
+        )  # fmt: skip
+        self.rows.append({"table": "key", "key": f"key {job}", "job_id": job})
+        for state in JOB_PATH:
+            self.event(job, None, state)
+        for rank in range(ranks):
+            self._add_rank(job, rank)
+
+    def _add_rank(self, job: str, rank: int) -> None:
+        for step, action in enumerate(("create", "start", "die", "destroy")):
+            self.seen(job, rank, action, 100 + step)
+        for state in RANK_PATH:
+            self.event(job, rank, state)
+        self.rows.append(
+            {"table": "rank", "job_id": job, "attempt": 1, "rank": rank, "state": "SUCCEEDED", "node": "local",
+             "container_id": f"{job}-{rank}", "exit_code": 0, "released": True}
+        )  # fmt: skip
+        self.rows.append(
+            {"table": "output", "job_id": job, "attempt": 1, "rank": rank, "stream": 1, "sha256": f"sha {rank}",
+             "bytes": 5}
+        )  # fmt: skip
+
+    def event(self, job: str, rank: int | None, state: str, attempt: int = 1) -> None:
+        self._events += 1
+        self.rows.append(
+            {"table": "event", "id": self._events, "job_id": job, "attempt": attempt, "rank": rank, "state": state}
+        )
+
+    def seen(
+        self, job: str, rank: int, action: str, at: int, container: str = "", code: int = 0, attempt: int = 1
+    ) -> None:
+        self.witness.append(
+            {"engine": "local", "action": action, "at_ns": at * SECOND, "container": container or f"{job}-{rank}",
+             "job": job, "attempt": attempt, "rank": rank, "exit": code if action == "die" else None}
+        )  # fmt: skip
+
+    def mark(self, mark: str, at: float, **facts: Any) -> None:
+        self.ledger.append({"what": "mark", "mark": mark, "at": at, **facts})
+
+    def row(self, table: str, job: str, rank: int | None = None) -> Entry:
+        """The job's row, or one of a rank's."""
+        name = "id" if table == "job" else "job_id"
+        return next(
+            row for row in self.rows if row["table"] == table and row[name] == job and row.get("rank") == rank
+        )
+
+    def drop(self, table: str, job: str, rank: int | None = None) -> None:
+        self.rows.remove(self.row(table, job, rank))
+
+    def unsee(self, job: str, action: str) -> None:
+        self.witness = [each for each in self.witness if (each.get("job"), each.get("action")) != (job, action)]
+
+    def verdict(self) -> set[tuple[str, str]]:
+        evidence = Evidence.from_entries(*map(copy.deepcopy, (self.ledger, self.witness, self.samples, self.rows)))
+        return {(finding.kind, finding.invariant) for finding in check(evidence)}
+
+
+def _lost(run: Run) -> None:
+    run.rows = [row for row in run.rows if "one" not in (row.get("id"), row.get("job_id"))]
+    run.witness = [each for each in run.witness if each.get("job") != "one"]
+
+
+def _never_ends(run: Run) -> None:
+    run.row("job", "one")["state"] = "RUNNING"
+    run.rows = [
+        r for r in run.rows if (r["table"], r.get("job_id"), r.get("state")) != ("event", "one", "COMPLETED")
+    ]
+    run.samples.pop()
+
+
+def _ends_otherwise(run: Run) -> None:
+    run.ledger[0]["expect"]["states"] = ["CANCELLED"]
+
+
+def _not_asked_for(run: Run) -> None:
+    run.ledger = [each for each in run.ledger if each.get("call") != 0]
+
+
+def _two_for_a_key(run: Run) -> None:
+    run.ledger += [{**run.ledger[0], "call": 9}, {**run.ledger[1], "call": 9, "id": "two"}]
+
+
+def _second_container(run: Run) -> None:
+    run.seen("two", 1, "create", 101, container="other")
+
+
+def _second_start(run: Run) -> None:
+    run.seen("two", 1, "start", 102)
+
+
+def _start_of_another_container(run: Run) -> None:
+    run.row("rank", "two", 1)["container_id"] = "other"
+
+
+def _start_of_an_unknown_job(run: Run) -> None:
+    run.seen("three", 0, "start", 101)
+
+
+def _attempts_overlap(run: Run) -> None:
+    run.seen("one", 0, "start", 101, container="again", attempt=2)
+
+
+def _attempt_too_many(run: Run) -> None:
+    for action, at in (("start", 105), ("die", 106)):
+        run.seen("one", 0, action, at, container="again", attempt=2)
+    run.row("job", "one")["attempt"] = 2
+    run.rows.append({**run.row("rank", "one", 0), "attempt": 2, "container_id": "again"})
+    for state in RANK_PATH:
+        run.event("one", 0, state, attempt=2)
+
+
+def _container_left(run: Run) -> None:
+    next(each for each in run.witness if each.get("final"))["containers"].append("/ls-one-1-0")
+
+
+def _network_left(run: Run) -> None:
+    next(each for each in run.witness if each.get("final"))["networks"].append("ls-two-1")
+
+
+def _volume_left(run: Run) -> None:
+    next(each for each in run.witness if each.get("final"))["volumes"].append("v")
+
+
+def _no_final_listing(run: Run) -> None:
+    run.witness = [each for each in run.witness if not each.get("final")]
+
+
+def _slot_held(run: Run) -> None:
+    run.row("rank", "one", 0)["released"] = False
+
+
+def _block_held(run: Run) -> None:
+    run.rows.append({"table": "network", "job_id": "two", "attempt": 1})
+
+
+def _half_a_gang(run: Run) -> None:
+    for at in range(40):
+        run.samples.insert(3 + at, copy.deepcopy(run.samples[0]))
+        run.samples[3 + at]["at"] = 103.0 + at
+        run.samples[3 + at]["engines"]["local"][2][3] = "created"
+
+
+def _illegal_job_move(run: Run) -> None:
+    run.event("one", None, "PENDING")
+    run.event("one", None, "COMPLETED")
+
+
+def _illegal_rank_move(run: Run) -> None:
+    run.event("two", 0, "RUNNING")
+    run.event("two", 0, "SUCCEEDED")
+
+
+def _job_unlike_its_history(run: Run) -> None:
+    run.rows = [
+        r for r in run.rows if (r["table"], r.get("job_id"), r.get("state")) != ("event", "one", "COMPLETED")
+    ]
+
+
+def _rank_unlike_its_history(run: Run) -> None:
+    run.rows = [
+        r for r in run.rows if (r["table"], r.get("job_id"), r.get("state")) != ("event", "one", "SUCCEEDED")
+    ]
+
+
+def _end_that_changed(run: Run) -> None:
+    run.samples[1]["states"]["one"] = ["FAILED", 1]
+
+
+def _exit_code_made_up(run: Run) -> None:
+    row = run.row("rank", "two", 1)
+    row["exit_code"] = 3
+
+
+def _success_of_a_failed_rank(run: Run) -> None:
+    next(each for each in run.witness if each.get("job") == "one" and each["action"] == "die")["exit"] = 1
+
+
+def _success_without_an_end(run: Run) -> None:
+    run.unsee("one", "die")
+
+
+def _failure_of_a_whole_job(run: Run) -> None:
+    run.row("job", "one")["state"] = "FAILED"
+    run.ledger[0]["expect"]["states"] = ["FAILED"]
+    next(r for r in run.rows if (r["table"], r.get("job_id"), r.get("state")) == ("event", "one", "COMPLETED"))[
+        "state"
+    ] = "FAILED"
+    run.samples.pop()
+
+
+def _output_cut(run: Run) -> None:
+    run.row("output", "two", 1)["sha256"] = "sha of less"
+
+
+def _output_gone(run: Run) -> None:
+    run.drop("output", "two", 1)
+
+
+def _late_recovery(run: Run) -> None:
+    run.mark("recovered", 110.0, seconds=31.0, allowed_seconds=30)
+
+
+def _said_by_the_fault(run: Run) -> None:
+    run.mark("broken", 110.0, invariant="I7", why="it was so")
+
+
+def _too_many_held(run: Run) -> None:
+    run.samples[1]["slots"]["local"][0] = 4
+
+
+def _too_many_running(run: Run) -> None:
+    run.samples[1]["engines"]["local"].append(["two", 1, 2, "running"])
+
+
+DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
+    _lost: ("missed", "I1"),
+    _never_ends: ("missed", "I1"),
+    _ends_otherwise: ("illegal", "I1"),
+    _not_asked_for: ("extra", "I1"),
+    _two_for_a_key: ("extra", "I1"),
+    _second_container: ("extra", "I2"),
+    _second_start: ("extra", "I2"),
+    _start_of_another_container: ("extra", "I2"),
+    _start_of_an_unknown_job: ("extra", "I2"),
+    _attempts_overlap: ("extra", "I2"),
+    _attempt_too_many: ("extra", "I2"),
+    _container_left: ("leaked", "I3"),
+    _network_left: ("leaked", "I3"),
+    _volume_left: ("leaked", "I3"),
+    _no_final_listing: ("leaked", "I3"),
+    _slot_held: ("leaked", "I3"),
+    _block_held: ("leaked", "I3"),
+    _half_a_gang: ("illegal", "I4"),
+    _illegal_job_move: ("illegal", "I5"),
+    _illegal_rank_move: ("illegal", "I5"),
+    _job_unlike_its_history: ("illegal", "I5"),
+    _rank_unlike_its_history: ("illegal", "I5"),
+    _end_that_changed: ("illegal", "I5"),
+    _exit_code_made_up: ("illegal", "I5"),
+    _success_of_a_failed_rank: ("illegal", "I5"),
+    _success_without_an_end: ("illegal", "I5"),
+    _failure_of_a_whole_job: ("illegal", "I5"),
+    _output_cut: ("missed", "I6"),
+    _output_gone: ("missed", "I6"),
+    _late_recovery: ("illegal", "I7"),
+    _said_by_the_fault: ("illegal", "I7"),
+    _too_many_held: ("illegal", "I8"),
+    _too_many_running: ("illegal", "I8"),
+}
+
+
+def test_checker_of_a_good_run_finds_nothing() -> None:
+    assert Run().verdict() == set()
+
+
+@pytest.mark.parametrize("doctor", DOCTORED, ids=lambda doctor: doctor.__name__.strip("_"))
+def test_checker_of_a_doctored_run_finds_what_was_done(doctor: Callable[[Run], None]) -> None:
+    run = Run()
+    doctor(run)
+    assert DOCTORED[doctor] in run.verdict()
+
+
+def test_checker_of_an_unanswered_creation_that_took_effect_finds_nothing() -> None:
+    run = Run()
+    run.ledger[1]["status"] = 0
+    run.ledger[1]["id"] = ""
+    assert run.verdict() == set()
+
+
+def test_checker_of_half_a_gang_while_the_platform_could_not_act_finds_nothing() -> None:
+    run = Run()
+    _half_a_gang(run)
+    run.mark("fault", 102.5)
+    run.mark("healed", 142.0)
+    assert run.verdict() == set()
+
+
+def test_checker_of_one_event_heard_twice_counts_it_once() -> None:
+    run = Run()
+    run.witness += [copy.deepcopy(each) for each in run.witness if "action" in each]
+    assert run.verdict() == set()

@@ -1,0 +1,25 @@
+"""The short form of every fault. The catalogue says what they are, and the checker how they went.
+
+The long form, and the same with another seed, is `tests/faults/run`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.harness.command import replay_command, show
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_fault_in_its_short_form_loses_doubles_and_leaves_nothing(fault: Fault, tmp_path: Path) -> None:
+    seed = secrets.randbelow(1 << 31)
+    print(command := replay_command(fault, seed, short=True, rounds=1))
+    outcome = fault.play(seed=seed, short=True, folder=tmp_path / "records")
+    assert not outcome.findings, show(fault, outcome, command)
+    shutil.rmtree(outcome.folder, ignore_errors=True)
