@@ -32,7 +32,8 @@ def test_restart_all_runs_the_whole_gang_again_after_the_last_container_is_gone(
     client: ApiClient, platform: Platform, busybox: str
 ) -> None:
     job = client.shell(
-        "echo attempt $LONGSHORE_ATTEMPT; [ $LONGSHORE_ATTEMPT$RANK = 11 ] && exit 3; sleep 1",
+        "echo attempt $LONGSHORE_ATTEMPT; [ $LONGSHORE_ATTEMPT$RANK = 11 ] && exit 3;"
+        " [ $LONGSHORE_ATTEMPT = 1 ] && sleep 100; exit 0",
         image=busybox,
         ranks=3,
         rankFailurePolicy="RESTART_ALL",
