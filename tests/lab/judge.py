@@ -55,7 +55,9 @@ class Figures:
     row_samples: int
     most_present: Mapping[str, int]
     longest_part_running: float
+    #: seconds after the grace period, negative where none of it was needed
     longest_stop: float
+    longest_look: float
     longest_start_skew: float
 
 
@@ -72,7 +74,8 @@ class Judge:
         self._faults: dict[str, None] = {}
         self._part_since: dict[tuple[str, int], float] = {}
         self._most_present: dict[str, int] = dict.fromkeys(self._hosts, 0)
-        self._longest_part = self._longest_stop = self._longest_skew = 0.0
+        self._longest_part = self._longest_skew = 0.0
+        self._longest_stop = -float("inf")
         self._sampler = RowSampler(platform.database_url, PART_RUNNING_SECONDS)
         sockets = {name: host.socket for name, host in self._hosts.items()}
         self._witness = EngineWitness(sockets, platform.installation, self._see)
@@ -111,6 +114,7 @@ class Judge:
             dict(self._most_present),
             max(self._longest_part, self._sampler.longest_half),
             self._longest_stop,
+            self._witness.longest_look,
             self._longest_skew,
         )
 
@@ -176,7 +180,9 @@ class Judge:
         of_attempt: defaultdict[tuple[str, int], list[ContainerStory]] = defaultdict(list)
         for story in stories:
             of_attempt[story.key.job_id, story.key.attempt].append(story)
-        stalled = self._witness.longest_delay
+        # What the machine kept from the witness, which asks the engines once, it kept from a stop as well, which
+        # asks them three times: to end the ranks, to kill them, and how they ended.
+        stalled = 3 * self._witness.longest_look
         for job in self._rows.execute(_STOPS, (DEFAULT_STOP_GRACE_SECONDS, self.began)):
             last_death = 0.0
             for attempt in range(1, job.attempt + 1):
@@ -193,7 +199,6 @@ class Judge:
                     continue
                 took = max(deaths) - told_at
                 self._longest_stop = max(self._longest_stop, took - job.grace)
-                # What the machine kept from the witness it kept from the platform as well.
                 if took > job.grace + AFTER_GRACE_SECONDS + stalled:
                     self._note(f"{job.id}: its last rank ended {took:.1f} s after the stop; grace {job.grace} s")
 

@@ -92,6 +92,8 @@ def judge(hosts_platform: Platform, hosts: Hosts) -> Iterator[Judge]:
     watching = Judge(hosts_platform, hosts.hosts)
     try:
         yield watching
-        assert list(watching.settle()) == []
+        faults = list(watching.settle())
+        print(watching.figures)
+        assert faults == []
     finally:
         watching.stop()

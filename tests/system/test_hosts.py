@@ -80,10 +80,10 @@ def addresses(client: ApiClient, job: Json) -> list[str]:
 @pytest.mark.parametrize(
     ("mebibytes", "sizes"),
     [
-        (24, [12, 5, 1, 1, 2, 6]),
+        (24, [5, 1, 1, 2, 3, 12]),
         pytest.param(500, [12, 1, 2, 5, 8] * 10, marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
-    ids=["6 jobs", "50 jobs"],
+    ids=["6 gangs", "50 gangs"],
 )
 def test_image_that_many_gangs_want_on_all_hosts_is_one_pull_on_each(
     client: ApiClient, platform: Platform, hosts: Hosts, hosts_registry: Registry, mebibytes: int, sizes: list[int]
