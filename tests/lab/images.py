@@ -16,6 +16,8 @@ from tests.lab.platform import ENGINE
 BUSYBOX = "longshore-test/busybox:1"
 #: A file system with one program and nothing else: no shell, no Python.
 BARE = "longshore-test/bare:1"
+#: BUSYBOX for a user that it does not have: containers of it can be created and not be started.
+UNSTARTABLE = "longshore-test/unstartable:1"
 #: Bytes that do not compress, in a layer that nothing else has: its pull takes a while.
 BALLAST = "longshore-test/ballast:1"
 PYTHON = "longshore/python:3"
@@ -43,6 +45,15 @@ def import_busybox(engine: Any) -> None:
         engine.api.import_image_from_data(tree, repository=BUSYBOX[:-2], tag="1")
     if not engine.images.list(BARE):
         engine.api.import_image_from_data(_tree(program, []), repository=BARE[:-2], tag="1")
+
+
+def ensure_unstartable(engine: Any) -> None:
+    """UNSTARTABLE on an engine that has BUSYBOX."""
+    container = engine.containers.create(BUSYBOX, "true")
+    try:
+        container.commit(*UNSTARTABLE.split(":"), changes="USER nosuch")
+    finally:
+        container.remove()
 
 
 def ensure_work(files: dict[str, str]) -> str:
