@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import broker, crash_points, database, submits, whole_system, workers
+from tests.faults import broker, crash_points, database, stops, submits, whole_system, workers
 from tests.faults.harness.trial import Lab, Outcome, Scale, Trial, run_trial
 
 
@@ -50,6 +50,8 @@ _ALL = (
     Fault("F-13", "the database killed under load, and back after 20 s", database.kill, database.LAB, rounds=5),
     Fault("F-14", "five database connections a second ended, for 5 min", database.hang_up, database.LAB),
     Fault("F-15", "a commit that is not answered, 200 times", database.lose_commit_replies, database.PROXIED),
+    Fault("F-25", "jobs cancelled in every state, and 200 as they end", stops.cancel_at_every_moment, stops.LAB),
+    Fault("F-26", "ranks that ignore SIGTERM, with 500 zombies and a daemon", stops.end_what_does_not_want_to),
     Fault(
         "F-32", "everything killed at once, started in six orders", whole_system.cut_power, whole_system.LAB, 120
     ),
