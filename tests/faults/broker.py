@@ -126,7 +126,7 @@ def _connected(platform: Platform) -> Iterator[redis.Redis]:
 
 @contextmanager
 def _recorded(platform: Platform) -> Iterator[list[tuple[str, bytes]]]:
-    """Every message that is published meanwhile, with its queue; delayed ones too, where they are given out."""
+    """Every message that is published meanwhile, with its queue; each once."""
     messages: list[tuple[str, bytes]] = []
     over = Event()
     queues = _queues(platform)
@@ -137,7 +137,7 @@ def _recorded(platform: Platform) -> Iterator[list[tuple[str, bytes]]]:
                 said = monitor.next_command()["command"]
                 verb, _, rest = said.partition(" ")
                 queue, _, message = rest.partition(" ")
-                if verb.upper() == "LPUSH" and queue in queues:
+                if verb.upper() == "LPUSH" and queue in queues and (queue, message.encode()) not in messages:
                     messages.append((queue, message.encode()))
 
     thread = Thread(target=listen, daemon=True)
