@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +12,7 @@ from threading import Event, Thread
 
 import redis
 
-from core.queue import CONTROL_QUEUE, group_queue
+from core.queue import CONTROL_QUEUE, LAUNCH, SCHEDULE, group_queue
 from tests.faults.harness.load import known_job
 from tests.faults.harness.trial import Lab, Trial
 from tests.lab.platform import Platform
@@ -74,6 +77,8 @@ def replay(trial: Trial) -> None:
 
 
 def _replay(trial: Trial, messages: list[tuple[str, bytes]]) -> None:
+    tasks = {json.loads(message)["headers"]["task"] for _, message in messages}
+    assert tasks >= {SCHEDULE, LAUNCH}, f"only {tasks} were recorded"
     again = list(messages) * 5
     trial.chance.shuffle(again)
     with (
@@ -124,6 +129,11 @@ def _connected(platform: Platform) -> Iterator[redis.Redis]:
         broker.close()
 
 
+def _words(said: bytes) -> list[bytes]:
+    """The quoted words of a line of MONITOR."""
+    return [codecs.escape_decode(word)[0] for word in re.findall(rb'"((?:[^"\\]|\\.)*)"', said)]
+
+
 @contextmanager
 def _recorded(platform: Platform) -> Iterator[list[tuple[str, bytes]]]:
     """Every message that is published meanwhile, with its queue; each once."""
@@ -134,11 +144,12 @@ def _recorded(platform: Platform) -> Iterator[list[tuple[str, bytes]]]:
     def listen() -> None:
         with _connected(platform) as broker, broker.monitor() as monitor:  # type: ignore[no-untyped-call]
             while not over.is_set():
-                said = monitor.next_command()["command"]
-                verb, _, rest = said.partition(" ")
-                queue, _, message = rest.partition(" ")
-                if verb.upper() == "LPUSH" and queue in queues and (queue, message.encode()) not in messages:
-                    messages.append((queue, message.encode()))
+                # Not redis-py's own parser: it takes away one level of quoting where there were two.
+                said = _words(monitor.connection.read_response(disable_decoding=True))
+                if len(said) == 3 and said[0].upper() == b"LPUSH" and said[1].decode() in queues:
+                    message = (said[1].decode(), said[2])
+                    if message not in messages:
+                        messages.append(message)
 
     thread = Thread(target=listen, daemon=True)
     thread.start()
