@@ -31,6 +31,7 @@ from worker.engine import Engine, ImageFacts, NetworkSpec, RankKey
 from worker.host_addresses import with_numeric_addresses
 from worker.image_access import ImageAccess
 from worker.secret_variables import SHELL, secret_variables_archive
+from worker.step_lease import StepLease
 
 T = TypeVar("T")
 
@@ -58,22 +59,24 @@ class Launcher:
         An engine that does not answer, like any fault of ours, gives the claim back: the sweeper rings again.
         """
         lease = self._settings.step_lease_seconds
+        held = StepLease(lease)
         work = launching.claim_launch(self._database, job_id, attempt, node_id, lease)
         if work is None:
             return
         failpoint(Point.LAUNCH_CLAIMED, job_id)
         try:
-            start = self._launch(work)
+            start = self._launch(work, held)
         except BaseException:
             # Whatever is still being created is anybody's again at once, not when the lease has run out.
-            launching.give_back(self._database, job_id, attempt, work.ranks, message="will be tried again")
+            if not held.is_over:
+                launching.give_back(self._database, job_id, attempt, work.ranks, message="will be tried again")
             raise
         if start is not None:
             for other in start.others:
                 self._bell.start(other.worker_group, other.job_id, other.attempt, other.node_id)
-            self._start(self._engine_of(work.endpoint), work.job_id, work.attempt, start)
+            self._start(self._engine_of(work.endpoint), work.job_id, work.attempt, start, held)
 
-    def _launch(self, work: LaunchWork) -> StartWork | None:
+    def _launch(self, work: LaunchWork, held: StepLease) -> StartWork | None:
         """From claimed to created; None where there is nothing to start."""
         engine = self._engine_of(work.endpoint)
         try:
@@ -84,7 +87,7 @@ class Launcher:
             if image is None or not self._access.is_open(work.node_id, wanted, image.image_id):
                 self._wait_for_image(work, wanted)
                 return None
-            containers = self._create(engine, work, image)
+            containers = self._create(engine, work, image, held)
         except NodeUnreachable:
             raise
         except EngineError as error:
@@ -93,6 +96,7 @@ class Launcher:
         if containers is None:
             return None
         failpoint(Point.LAUNCH_CREATED, work.job_id)
+        held.renew()
         try:
             start = launching.record_created(
                 self._database,
@@ -120,8 +124,9 @@ class Launcher:
 
     def start(self, job_id: str, attempt: int, node_id: int, endpoint: str) -> None:
         """Start what has been created on the node, once the whole gang has been."""
+        held = StepLease(self._settings.step_lease_seconds)
         work = launching.claim_start(self._database, job_id, attempt, node_id, self._settings.step_lease_seconds)
-        self._start(self._engine_of(endpoint), job_id, attempt, work)
+        self._start(self._engine_of(endpoint), job_id, attempt, work, held)
 
     def _wait_for_image(self, work: LaunchWork, wanted: WantedImage) -> None:
         """Hand the ranks back first: the pull may end, and look for who waits, at any moment after."""
@@ -132,9 +137,12 @@ class Launcher:
         if failure is not None:
             self._record_failure(work, work.ranks, failure)
 
-    def _create(self, engine: Engine, work: LaunchWork, image: ImageFacts) -> Mapping[int, str] | None:
+    def _create(
+        self, engine: Engine, work: LaunchWork, image: ImageFacts, held: StepLease
+    ) -> Mapping[int, str] | None:
         """Every container of this node, or None after a failure has been recorded and undone."""
         work = with_numeric_addresses(work)
+        held.require()
         network = network_of(work, self._settings)
         if not self._ensure_network(engine, work, network):
             return None
@@ -143,6 +151,7 @@ class Launcher:
         def create(rank: int) -> str | EngineError:
             try:
                 spec = container_of(work, rank, image.image_id, network, self._settings, own_command=image.command)
+                held.require()
                 container_id = engine.create(spec)
                 failpoint(Point.RANK_CREATED, work.job_id, f"rank-{rank}")
                 return container_id
@@ -160,6 +169,7 @@ class Launcher:
             return containers
         if any(isinstance(failure, NodeUnreachable) for failure in failures.values()):
             raise next(f for f in failures.values() if isinstance(f, NodeUnreachable))
+        held.require()
         for rank in work.ranks:
             engine.remove(RankKey(work.job_id, work.attempt, rank).container_name)
         rank = min(failures)
@@ -188,7 +198,7 @@ class Launcher:
         record_overlay(self._database, work.job_id, work.attempt)
         return True
 
-    def _start(self, engine: Engine, job_id: str, attempt: int, work: StartWork) -> None:
+    def _start(self, engine: Engine, job_id: str, attempt: int, work: StartWork, held: StepLease) -> None:
         secrets: bytes | EngineError | None = None
         if work.secret_env_vars and work.containers:
             secrets = self._secret_archive(work)
@@ -196,7 +206,7 @@ class Launcher:
         def start(rank: int) -> datetime | EngineError | None:
             if isinstance(secrets, EngineError):
                 return secrets
-            outcome = _start_once(engine, work.containers[rank], secrets, looked_at=rank in work.retaken)
+            outcome = _start_once(engine, work.containers[rank], secrets, held, looked_at=rank in work.retaken)
             failpoint(Point.RANK_STARTED, job_id, f"rank-{rank}")
             return outcome
 
@@ -213,6 +223,7 @@ class Launcher:
             if settled is not None:
                 self._ring(settled)
         for rank, failure in failures.items():
+            held.require()
             self._fail_start(engine, RankKey(job_id, attempt, rank), failure)
 
     def _secret_archive(self, work: StartWork) -> bytes | EngineError:
@@ -294,7 +305,7 @@ def _wanted_image(work: LaunchWork) -> WantedImage:
 
 
 def _start_once(
-    engine: Engine, container: str, secrets: bytes | None, *, looked_at: bool
+    engine: Engine, container: str, secrets: bytes | None, held: StepLease, *, looked_at: bool
 ) -> datetime | EngineError | None:
     """Start a container; when it was started, why it could not be, or None where nobody knows.
 
@@ -312,6 +323,7 @@ def _start_once(
             if not engine.has_path(container, SHELL):
                 return CommandNotStarted(f"the image has no {SHELL}, which sets secretEnvVars")
             engine.unpack(container, secrets)
+        held.require()
         engine.start(container)
     except NodeUnreachable:
         return None

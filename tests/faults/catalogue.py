@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import crash_points
+from tests.faults import broker, crash_points, database, stops, submits, whole_system, workers
 from tests.faults.harness.trial import Lab, Outcome, Scale, Trial, run_trial
 
 
@@ -36,7 +36,25 @@ _ALL = (
         "SIGKILL at every point between two steps, for 1, 2 and 4 ranks",
         crash_points.run,
         crash_points.LAB,
-        allowed_seconds=30,
+    ),
+    Fault("F-2", "one of two workers killed every 5 s for 10 min", workers.kill_one_of_two, workers.LAB),
+    Fault("F-3", "every worker and supervisor killed, and back after a minute", workers.kill_all, workers.LAB),
+    Fault("F-4", "a worker or supervisor frozen past its lease, thawed later", workers.freeze_past_lease),
+    Fault("F-5", "SIGTERM under load, as for a deployment", workers.terminate_under_load, workers.LAB, rounds=5),
+    Fault("F-6", "the API killed under 500 submissions at once", submits.kill_under_submissions, submits.LAB, 60),
+    Fault("F-7", "the API killed with 90 event streams open", submits.kill_under_streams, submits.LAB),
+    Fault("F-8", "the broker killed, and back after 10 s", broker.kill, broker.LAB, 60, rounds=5),
+    Fault("F-9", "the broker emptied with 500 jobs queued", broker.flush, broker.LAB, 60),
+    Fault("F-10", "every message given out five times more, also when all is over", broker.replay, broker.LAB),
+    Fault("F-11", "the broker silent for two minutes on open connections", broker.be_silent, broker.PROXIED),
+    Fault("F-12", "three restarts of the broker within 3 s, 50 times", broker.restart_thrice, broker.LAB, 15),
+    Fault("F-13", "the database killed under load, and back after 20 s", database.kill, database.LAB, rounds=5),
+    Fault("F-14", "five database connections a second ended, for 5 min", database.hang_up, database.LAB),
+    Fault("F-15", "a commit that is not answered, 200 times", database.lose_commit_replies, database.PROXIED),
+    Fault("F-25", "jobs cancelled in every state, and 200 as they end", stops.cancel_at_every_moment, stops.LAB),
+    Fault("F-26", "ranks that ignore SIGTERM, with 500 zombies and a daemon", stops.end_what_does_not_want_to),
+    Fault(
+        "F-32", "everything killed at once, started in six orders", whole_system.cut_power, whole_system.LAB, 120
     ),
 )
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from core.queue import LAUNCH, SCHEDULE
 from tests.faults.harness.load import KnownJob, known_job, sleeping_job
 from tests.faults.harness.orders import Order
 from tests.faults.harness.trial import Lab, Trial
-from tests.lab.images import BUSYBOX
+from tests.lab.images import BUSYBOX, UNSTARTABLE, ensure_unstartable
 
 RANKS = (1, 2, 4)
 _SECONDS, _SECONDS_EACH = 90.0, 15.0
@@ -107,6 +106,7 @@ def cells(trial: Trial) -> list[Cell]:
 def run(trial: Trial) -> None:
     """F-1."""
     trial.background(jobs=trial.scale.count(12, 150), per_second=trial.scale.pick(0.5, 1.0))
+    ensure_unstartable(trial.platform.engine)
     for round_number in range(trial.scale.rounds):
         open_cells = cells(trial)
         trial.chance.shuffle(open_cells)
@@ -124,12 +124,11 @@ def _wave(trial: Trial, wave: Sequence[Cell], name: str) -> None:
     """All cells at the same time, until their orders are obeyed and their jobs are over."""
     with trial.fault(f"wave {name} of {len(wave)} crash points"):
         held = [cell for cell in wave if cell.crash.job != "submitted"]
-        with _held_back(trial):
+        with trial.held_back():
             for number, cell in enumerate(held):
                 if cell.crash.job == "pulled":
                     cell.image = trial.registry.push(BUSYBOX, f"crash/{name}-{number}:1")
-                job = _job(cell)
-                cell.job_id = trial.client.submit(job.body, expect=job.expect)
+                cell.job_id = trial.submit_known(_job(cell))
                 cell.arm(trial)
         # One process dies at one point at a time, and must be back before it can come to the next.
         seconds = _SECONDS + _SECONDS_EACH * len(wave)
@@ -184,10 +183,7 @@ def _job(cell: Cell) -> KnownJob:
         case "cancelled":
             return sleeping_job(ranks=cell.ranks)
         case "unstartable":
-            # Its containers are made, and no engine can start them.
-            body = {name: value for name, value in known_job(**more).body.items() if name != "shellExecutor"}
-            body["pythonExecutor"] = {"targetType": "MODULE", "target": "there_is_no_python"}
-            return KnownJob(body, {"states": ["FAILED"]})
+            return KnownJob(known_job(ranks=cell.ranks, image=UNSTARTABLE).body, {"states": ["FAILED"]})
         case "failing":
             # Only a gang has somebody else to be told of a failure.
             cell.ranks = max(cell.ranks, 2)
@@ -195,13 +191,3 @@ def _job(cell: Cell) -> KnownJob:
             body = {**job.body, "shellExecutor": {"command": "[ $RANK = 0 ] && { sleep 0.5; exit 3; }; sleep 60"}}
             return KnownJob(body, {"states": ["FAILED"]})
     return known_job(**more)
-
-
-@contextmanager
-def _held_back(trial: Trial) -> Iterator[None]:
-    """Nothing is placed meanwhile: ids of jobs must be known before the jobs come to their points."""
-    trial.client.act("POST", "/nodePools/default/nodes/local:drain", json={})
-    try:
-        yield
-    finally:
-        trial.client.act("POST", "/nodePools/default/nodes/local:undrain", json={})

@@ -265,6 +265,14 @@ def _too_many_running(run: Run) -> None:
     run.samples[1]["engines"]["local"].append(["two", 1, 2, "running"])
 
 
+def _answered_500(run: Run) -> None:
+    run.ledger[1] |= {"status": 500}
+
+
+def _answered_503_without_when(run: Run) -> None:
+    run.ledger[1] |= {"status": 503, "retry_after": ""}
+
+
 DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
     _lost: ("missed", "I1"),
     _never_ends: ("missed", "I1"),
@@ -299,6 +307,8 @@ DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
     _said_by_the_fault: ("illegal", "I7"),
     _too_many_held: ("illegal", "I8"),
     _too_many_running: ("illegal", "I8"),
+    _answered_500: ("illegal", "I10"),
+    _answered_503_without_when: ("illegal", "I10"),
 }
 
 

@@ -16,6 +16,8 @@ from tests.lab.platform import ENGINE
 BUSYBOX = "longshore-test/busybox:1"
 #: A file system with one program and nothing else: no shell, no Python.
 BARE = "longshore-test/bare:1"
+#: BUSYBOX for a user that it does not have: containers of it can be created and not be started.
+UNSTARTABLE = "longshore-test/unstartable:1"
 #: Bytes that do not compress, in a layer that nothing else has: its pull takes a while.
 BALLAST = "longshore-test/ballast:1"
 PYTHON = "longshore/python:3"
@@ -54,6 +56,15 @@ def import_weighted_busybox(engine: Any, name: str, size: int) -> None:
         _add(tar, "ballast", secrets.token_bytes(size))
     repository, _, tag = name.partition(":")
     engine.api.import_image_from_data(packed.getvalue(), repository=repository, tag=tag)
+
+
+def ensure_unstartable(engine: Any) -> None:
+    """UNSTARTABLE on an engine that has BUSYBOX."""
+    container = engine.containers.create(BUSYBOX, "true")
+    try:
+        container.commit(*UNSTARTABLE.split(":"), changes="USER nosuch")
+    finally:
+        container.remove()
 
 
 def ensure_work(files: dict[str, str]) -> str:

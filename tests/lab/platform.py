@@ -44,8 +44,8 @@ class Platform:
     """Four real processes on one engine, or on all of `endpoints`. `kill` and `start` are for fault tests.
 
     `network` is the pool's; nodes of an engine that is reached by a socket have this machine's address then.
-    `commands` replace what some of the processes are. `reached_by` gives the URL by which processes reach a
-    server, for who stands between them; `variables` gives a process more of its environment, by its name.
+    `commands` replace what some of the processes are. `variables` gives more of a process's environment, by
+    its name and what it would have.
     """
 
     def __init__(
@@ -57,8 +57,7 @@ class Platform:
         endpoints: Sequence[str] = (ENGINE,),
         network: str = "",
         commands: Mapping[str, Sequence[str]] | None = None,
-        reached_by: Callable[[str], str] = str,
-        variables: Callable[[str], Mapping[str, str]] | None = None,
+        variables: Callable[[str, Mapping[str, str]], Mapping[str, str]] | None = None,
         **settings: Any,
     ) -> None:
         self.servers = servers
@@ -72,7 +71,7 @@ class Platform:
         self.url = f"http://127.0.0.1:{self.port}"
         self.endpoints = tuple(endpoints)
         self._commands = {**COMMANDS, **(commands or {})}
-        self._variables = variables or (lambda name: {})
+        self._variables = variables or (lambda name, environment: {})
         # docker-py's own client: tests look at the engine past the platform. With several it is the first's.
         self.engine: Any = docker.DockerClient(base_url=self.endpoints[0])
         #: 10.x is this platform's address range
@@ -81,8 +80,8 @@ class Platform:
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "LONGSHORE_DATABASE_URL": reached_by(self.database_url),
-            "LONGSHORE_BROKER_URL": reached_by(self.broker_url),
+            "LONGSHORE_DATABASE_URL": self.database_url,
+            "LONGSHORE_BROKER_URL": self.broker_url,
             "LONGSHORE_API_PORT": str(self.port),
             "LONGSHORE_INSTALLATION": self.installation,
             "LONGSHORE_WORKER_GROUP": self.installation,
@@ -140,18 +139,20 @@ class Platform:
         assert key is not None
         return ApiClient(self.url, account, key)
 
-    def start(self, name: str, *, group: str = "") -> None:
+    def start(self, name: str, *, group: str = "", number: int = 1) -> None:
         """Start one of the processes; its output goes to a file of the folder.
 
-        With a worker group of its own it is a further process, known as `name@group`.
+        With a worker group of its own it is a further process, known as `name@group`; a second of the same kind is
+        known as `name#2`.
         """
         known = f"{name}@{group}" if group else name
+        known += f"#{number}" if number > 1 else ""
         own = {"LONGSHORE_WORKER_GROUP": group} if group else {}
         with (self.folder / f"{known}.log").open("ab") as log:
             self._processes[known] = subprocess.Popen(
                 [sys.executable, *self._commands[name]],
                 cwd=ROOT,
-                env={**self._environment, **self._variables(name), **own},
+                env={**self._environment, **self._variables(name, self._environment), **own},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -159,13 +160,20 @@ class Platform:
             )
 
     @property
-    def names(self) -> list[str]:
-        """Of the processes that were started and not killed by us, whether they live or not."""
-        return list(self._processes)
+    def pids(self) -> dict[str, int]:
+        """Of the processes that were started and not killed by us, whether they live or not, by their names."""
+        return {name: process.pid for name, process in list(self._processes.items())}
 
     def has_died(self, name: str) -> bool:
         """Whether it ended although nobody told it to."""
-        return name in self._processes and self._processes[name].poll() is not None
+        process = self._processes.get(name)
+        return process is not None and process.poll() is not None
+
+    def start_again(self, name: str) -> None:
+        """Start a process by the name by which it is known."""
+        known, _, number = name.partition("#")
+        process, _, group = known.partition("@")
+        self.start(process, group=group, number=int(number or 1))
 
     def pid(self, name: str) -> int:
         """Of one of the processes."""
@@ -177,6 +185,19 @@ class Platform:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
+
+    def terminate(self, name: str, seconds: float = 60) -> float:
+        """SIGTERM one of the processes; how many seconds it took to end. Fails where that is too many."""
+        process = self._processes.pop(name)
+        begun = time.monotonic()
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+            raise AssertionError(f"{name} did not end within {seconds} s of SIGTERM") from None
+        return time.monotonic() - begun
 
     def containers(self) -> list[Any]:
         """Every container of this platform, running, ended, or being removed."""

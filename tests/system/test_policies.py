@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab.api_client import ApiClient
+from tests.lab.images import UNSTARTABLE, ensure_unstartable
 from tests.lab.platform import Platform, wait_until
 
 #: Doubles a string until the memory is gone.
@@ -240,13 +241,8 @@ def test_cancels_that_race_the_natural_end_leave_one_end_each_and_nothing_else(
 
 
 def test_user_that_the_image_lacks_is_not_tried_again(client: ApiClient, platform: Platform, busybox: str) -> None:
-    tag = "longshore-test/no-user:1"
-    container = platform.engine.containers.create(busybox, "true")
-    try:
-        container.commit(*tag.split(":"), changes="USER nosuch")
-    finally:
-        container.remove()
-    done = client.wait_end(client.shell("true", image=tag, retryPolicy={"maxAttempts": 1})["id"])
+    ensure_unstartable(platform.engine)
+    done = client.wait_end(client.shell("true", image=UNSTARTABLE, retryPolicy={"maxAttempts": 1})["id"])
     assert (done["state"], done["reason"], done["attempt"]) == ("FAILED", "COMMAND_NOT_STARTED", 1), done["status"]
     assert "unable to find user nosuch" in done["status"]
 

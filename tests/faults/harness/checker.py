@@ -47,7 +47,17 @@ class Finding:
 
 def check(evidence: Evidence) -> list[Finding]:
     """Everything that is wrong, all invariants together."""
-    rules = (none_lost, none_twice, none_leaked, gangs_whole, states_true, output_whole, recovered, within_slots)
+    rules = (
+        none_lost,
+        none_twice,
+        none_leaked,
+        gangs_whole,
+        states_true,
+        output_whole,
+        recovered,
+        within_slots,
+        answered,
+    )
     return [finding for rule in rules for finding in rule(evidence)]
 
 
@@ -284,6 +294,16 @@ def within_slots(evidence: Evidence) -> Iterator[Finding]:
             if max(held, running) > slots and node not in told:
                 told.add(node)
                 yield Finding("illegal", "I8", f"node {node} held {held} and ran {running} ranks in {slots} slots")
+
+
+def answered(evidence: Evidence) -> Iterator[Finding]:
+    """I10: whatever happens, a call is answered well, or with 503 and when to ask again, or not at all."""
+    for answer in evidence.answers:
+        said = f"{answer['method']} {answer['path']} was answered {answer['status']}"
+        if answer["status"] > 503 or answer["status"] in (500, 501, 502):
+            yield Finding("illegal", "I10", said)
+        elif answer["status"] == 503 and not answer.get("retry_after"):
+            yield Finding("illegal", "I10", f"{said} without Retry-After")
 
 
 def _name(key: RankKey) -> str:

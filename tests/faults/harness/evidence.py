@@ -37,6 +37,8 @@ class Evidence:
     creations: dict[str, Creation]
     deleted: set[str]
     marks: list[Entry]
+    #: what each call was answered, with its method and path
+    answers: list[Entry]
     #: witnessed events by action
     events: dict[str, list[Entry]]
     final: list[Entry]
@@ -57,12 +59,12 @@ class Evidence:
     def from_entries(
         cls, ledger: Iterable[Entry], witness: Iterable[Entry], samples: Iterable[Entry], rows: Iterable[Entry]
     ) -> Evidence:
-        creations, deleted, marks = _read_ledger(ledger)
+        creations, deleted, marks, answers = _read_ledger(ledger)
         events, final = _read_witness(witness)
         by_table: dict[str, list[Entry]] = defaultdict(list)
         for row in rows:
             by_table[row["table"]].append(row)
-        return cls(creations, deleted, marks, events, final, list(samples), by_table)
+        return cls(creations, deleted, marks, answers, events, final, list(samples), by_table)
 
     def outages(self) -> list[tuple[float, float]]:
         """When something was being done to the platform: from each fault to its healing, or to the end."""
@@ -84,11 +86,12 @@ def rank_of(entry: Entry) -> RankKey:
     return entry.get("job") or entry["job_id"], entry["attempt"], entry["rank"]
 
 
-def _read_ledger(entries: Iterable[Entry]) -> tuple[dict[str, Creation], set[str], list[Entry]]:
+def _read_ledger(entries: Iterable[Entry]) -> tuple[dict[str, Creation], set[str], list[Entry], list[Entry]]:
     creations: dict[str, Creation] = {}
     calls: dict[int, Entry] = {}
     deleted: set[str] = set()
     marks: list[Entry] = []
+    answers: list[Entry] = []
     for entry in entries:
         if entry["what"] == "mark":
             marks.append(entry)
@@ -103,13 +106,14 @@ def _read_ledger(entries: Iterable[Entry]) -> tuple[dict[str, Creation], set[str
                 deleted.add(entry["path"].rpartition("/")[2])
         else:
             asked = calls[entry["call"]]
+            answers.append({"method": asked["method"], "path": asked["path"], **entry})
             made_by = creations.get(asked.get("key", ""))
             if made_by is not None:
                 if entry["status"] and entry["status"] < 500:
                     made_by.open_calls -= 1
                 if 200 <= entry["status"] < 300:
                     made_by.ids.add(entry["id"])
-    return creations, deleted, marks
+    return creations, deleted, marks, answers
 
 
 def _read_witness(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], list[Entry]]:

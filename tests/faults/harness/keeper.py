@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 from tests.faults.harness.ledger import LedgerClient
 from tests.lab.platform import Platform
@@ -21,14 +20,8 @@ class Keeper:
         self.deaths: dict[str, int] = {}
         self._died_at: dict[str, float] = {}
         self._over = threading.Event()
-        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._thread.start()
-
-    def without(self, work: Callable[[], None]) -> None:
-        """Do something to the processes with nobody in the way."""
-        with self._lock:
-            work()
 
     def stop(self) -> None:
         """Look away."""
@@ -37,9 +30,8 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._over.wait(0.05):
-            with self._lock:
-                for name in self._platform.names:
-                    self._look(name)
+            for name in self._platform.pids:
+                self._look(name)
 
     def _look(self, name: str) -> None:
         if not self._platform.has_died(name):
@@ -50,6 +42,5 @@ class Keeper:
             self._client.mark("died", process=name)
         elif time.monotonic() - self._died_at[name] >= RESTART_SECONDS:
             del self._died_at[name]
-            process, _, group = name.partition("@")
-            self._platform.start(process, group=group)
+            self._platform.start_again(name)
             self._client.mark("restarted", process=name)

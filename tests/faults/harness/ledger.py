@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -59,6 +60,22 @@ class LedgerClient:
     def act(self, method: str, path: str, seconds: float = 90, **options: Any) -> Json:
         """Any other call, until it is taken."""
         return self._until_taken(method, path, {}, seconds, **options)
+
+    def events(self, path: str, last_id: str) -> Iterator[tuple[str, str]]:
+        """(id, event) of each server-sent event after `last_id`, until the stream ends. Raises httpx.HTTPError."""
+        headers = {"Last-Event-ID": last_id}
+        with self._http.stream("GET", path, headers=headers, timeout=httpx.Timeout(40, connect=5)) as response:
+            response.raise_for_status()
+            number, event = "", ""
+            for line in response.iter_lines():
+                name, _, value = line.partition(": ")
+                if name == "id":
+                    number = value
+                elif name == "event":
+                    event = value
+                elif not line and event:
+                    yield number, event
+                    number, event = "", ""
 
     def mark(self, mark: str, **facts: Any) -> None:
         """Note what was done to the platform, and when."""

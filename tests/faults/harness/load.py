@@ -46,6 +46,22 @@ def known_job(
     return KnownJob(body, {"states": ["FAILED"] if code else ["COMPLETED"], "output": out})
 
 
+def ticking_job(*, ranks: int = 1, ticks: int = 20, code: int = 0) -> KnownJob:
+    """Each rank prints a line every fifth of a second; with a code, rank 0 exits with it."""
+    command = (
+        f'i=0; while [ $i -lt {ticks} ]; do echo "rank $RANK tick $i"; i=$((i+1)); sleep 0.2; done\n'
+        f"[ $RANK = 0 ] && exit {code}; exit 0"
+    )
+    body = {
+        "nodePoolId": "default", "imageRef": BUSYBOX, "numRanks": ranks, "shellExecutor": {"command": command},
+        "stopGracePeriod": "1s",
+    }  # fmt: skip
+    out = {
+        str(rank): {"1": _sha("".join(f"rank {rank} tick {i}\n" for i in range(ticks)))} for rank in range(ranks)
+    }
+    return KnownJob(body, {"states": ["FAILED"] if code else ["COMPLETED"], "output": out})
+
+
 def sleeping_job(*, ranks: int = 1, seconds: float = 600.0) -> KnownJob:
     """One that is going to be cancelled: it ends within a moment of SIGTERM."""
     # The shell itself ends at once on a signal that it catches; its child would outlast it in the container.

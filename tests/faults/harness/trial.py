@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,15 @@ from tests.faults.harness.evidence import LEDGER, ROWS, SAMPLES, WITNESS
 from tests.faults.harness.journal import Journal
 from tests.faults.harness.keeper import Keeper
 from tests.faults.harness.ledger import LedgerClient
-from tests.faults.harness.load import Background, known_job
+from tests.faults.harness.load import Background, KnownJob, known_job
 from tests.faults.harness.orders import Orders
+from tests.faults.harness.proxies import proxy_to, through
 from tests.faults.harness.rows import write_rows
 from tests.faults.harness.sampler import Sampler
 from tests.faults.harness.witness import Witness
 from tests.lab.images import ensure_busybox
 from tests.lab.platform import Platform, wait_until
+from tests.lab.proxy import ReplyProxy
 from tests.lab.registry import Registry
 from tests.lab.servers import Servers
 
@@ -41,11 +43,12 @@ _ACCOUNT, _EMAIL = "acme", "ann@acme.test"
 
 @dataclass(frozen=True)
 class Lab:
-    """What a fault needs: slots of the node, more settings, servers reached by a proxy, a registry."""
+    """What a fault needs: slots of the node, more settings, proxies, a registry."""
 
     slots: int = 16
     settings: Mapping[str, Any] = field(default_factory=dict)
-    proxied: frozenset[str] = frozenset()
+    #: (server, process): the one reaches the other through a proxy of its own
+    proxied: tuple[tuple[str, str], ...] = ()
     registry: bool = False
 
 
@@ -63,6 +66,10 @@ class Scale:
     def count(self, short: int, long: int) -> int:
         """One of two counts."""
         return short if self.short else long
+
+    def allowed(self, seconds: float) -> float:
+        """A time that is allowed. A short run may have to share its machine with others."""
+        return seconds * (4 if self.short else 1)
 
 
 @dataclass(frozen=True)
@@ -90,14 +97,26 @@ class Trial:
         self.chance = random.Random(seed)
         self.rounds_done = 0
         self.recoveries: list[float] = []
-        self._allowed_seconds = allowed_seconds
+        self._allowed_seconds = scale.allowed(allowed_seconds)
         self._background: Background | None = None
         ensure_busybox()
         self.servers = Servers()
+        self.proxies: dict[tuple[str, str], ReplyProxy] = {}
         self._registry = Registry() if lab.registry else None
         self.orders = Orders(folder / "orders")
         self._journals = {name: Journal(folder / name) for name in (LEDGER, WITNESS, SAMPLES, ROWS)}
         self._open()
+
+    def _variables(self, process: str, environment: Mapping[str, str]) -> dict[str, str]:
+        """Where a process's orders are, and the proxies by which it reaches servers."""
+        more = self.orders.variables(process)
+        for server, proxied_process in self.lab.proxied:
+            if proxied_process == process:
+                name = f"LONGSHORE_{server.upper()}_URL"
+                if (server, process) not in self.proxies:
+                    self.proxies[(server, process)] = proxy_to(environment[name])
+                more[name] = through(environment[name], self.proxies[(server, process)])
+        return more
 
     def _open(self) -> None:
         settings = {**SETTINGS, **self.lab.settings}
@@ -107,7 +126,7 @@ class Trial:
             self.servers,
             self.folder,
             slots=self.lab.slots,
-            variables=self.orders.variables,
+            variables=self._variables,
             **settings,
         )
         key = self.platform.client.http.headers["Authorization"].removeprefix("Bearer ")
@@ -118,7 +137,11 @@ class Trial:
         }
         self._witness = Witness(engines, self.platform.installation, self._journals[WITNESS])
         self._sampler = Sampler(
-            engines, self.platform.installation, self.platform.database_url, self._pids, self._journals[SAMPLES]
+            engines,
+            self.platform.installation,
+            self.platform.database_url,
+            lambda: self.platform.pids,
+            self._journals[SAMPLES],
         )
         self.keeper = Keeper(self.platform, self.client)
 
@@ -135,10 +158,31 @@ class Trial:
             self.client, self.seed, most=jobs, per_second=per_second, longest_seconds=longest
         )
 
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Nothing is placed meanwhile: ids of jobs must be known before the jobs come where they are awaited."""
+        self.client.act("POST", "/nodePools/default/nodes/local:drain", json={})
+        try:
+            yield
+        finally:
+            self.client.act("POST", "/nodePools/default/nodes/local:undrain", json={})
+
+    def submit_known(self, job: KnownJob) -> str:
+        """Its id."""
+        return self.client.submit(job.body, expect=job.expect)
+
     def submit(self, **job: Any) -> str:
         """A job whose end and output are known (`load.known_job`); its id."""
-        known = known_job(**job)
-        return self.client.submit(known.body, expect=known.expect)
+        return self.submit_known(known_job(**job))
+
+    def wait_states(self, jobs: Collection[str], states: Collection[str], seconds: float) -> None:
+        """Until each of these jobs is in one of these states."""
+        statement = "SELECT count(*) FROM jobs WHERE batch_job_id = ANY(%s) AND state = ANY(%s)"
+        self.wait(
+            lambda: self.query(statement, list(jobs), list(states)) == [(len(set(jobs)),)],
+            seconds,
+            f"{len(jobs)} jobs are {' or '.join(sorted(states))}",
+        )
 
     @contextmanager
     def fault(self, what: str) -> Iterator[None]:
@@ -188,7 +232,7 @@ class Trial:
         except AssertionError as error:
             self.broken("I1", str(error))
         finally:
-            self._close()
+            self.close()
 
     def _at_rest(self) -> bool:
         live = "SELECT count(*) FROM jobs WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')"
@@ -198,7 +242,8 @@ class Trial:
             return False
         return not self.platform.containers() and not self.platform.gang_networks()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Write the last records as things are now, and end everything that was started."""
         try:
             self.keeper.stop()
             self._witness.finish()
@@ -209,12 +254,11 @@ class Trial:
                 journal.close()
             self.client.close()
             self.platform.stop()
+            for proxy in self.proxies.values():
+                proxy.close()
             self.servers.stop()
             if self._registry is not None:
                 self._registry.stop()
-
-    def _pids(self) -> dict[str, int]:
-        return {name: self.platform.pid(name) for name in self.platform.names}
 
 
 def run_trial(
@@ -235,8 +279,11 @@ def run_trial(
         work(trial)
     except AssertionError as error:
         trial.broken("I7", f"the fault's own steps: {error}")
-    finally:
-        trial.finish()
+    except BaseException:
+        # Told to end, or a defect of the fault's own function: nothing is waited for.
+        trial.close()
+        raise
+    trial.finish()
     findings = check_folder(folder)
     jobs = sum(1 for line in (folder / ROWS).read_text().splitlines() if '"table": "job"' in line)
     return Outcome(
