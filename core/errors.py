@@ -102,7 +102,23 @@ class RegistryDenied(EngineError):
 
 
 class RegistryUnreachable(EngineError):
+    """The registry does not answer, or not sensibly. Asking again may help, where `passes`."""
+
     reason = "REGISTRY_UNREACHABLE"
+    passes = True
+
+
+class RegistryBusy(RegistryUnreachable):
+    """The registry asks to wait (429); `retry_after_seconds` is how long, where it is known."""
+
+    reason = "REGISTRY_BUSY"
+    retry_after_seconds: float | None = None
+
+
+class RegistryUnusable(RegistryUnreachable):
+    """There is no registry of that name, or none that is trusted: somebody has to mend that first."""
+
+    passes = False
 
 
 class ImagePlatformMismatch(EngineError):

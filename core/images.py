@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
@@ -142,6 +142,18 @@ def record_pull(
             .where(*_waits_for(node_id, image))
         )
         return [StopOrder(row[0], row[1], row[2], node_id) for row in rows]
+
+
+def drop_unwanted(database: Database, node_id: int, image: WantedImage) -> bool:
+    """Forget a pull that no job waits for; whether it is forgotten. Whoever asks later begins a new one."""
+    with database.transaction() as connection:
+        # Whoever asks meanwhile waits for this lock, and then finds the row or writes another.
+        connection.execute(select(ImagePull.node_id).where(*_is_of(node_id, image)).with_for_update())
+        waits = select(Rank.job_id).join(Job, Job.id == Rank.job_id).where(*_waits_for(node_id, image)).limit(1)
+        if connection.execute(waits).first() is not None:
+            return False
+        connection.execute(delete(ImagePull).where(*_is_of(node_id, image)))
+        return True
 
 
 def jobs_waiting_for(database: Database, node_id: int, image: WantedImage) -> list[str]:

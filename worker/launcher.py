@@ -132,7 +132,7 @@ class Launcher:
         """Hand the ranks back first: the pull may end, and look for who waits, at any moment after."""
         launching.give_back(self._database, work.job_id, work.attempt, work.ranks, message="waits for its image")
         status = f"waiting for the image {wanted.image_ref}"
-        launching.write_progress(self._database, [work.job_id], status, "PULLING")
+        launching.write_progress(self._database, [work.job_id], status, "PULLING", at_first=True)
         failure = request_pull(self._database, work.node_id, wanted, work.job_id, work.attempt)
         if failure is not None:
             self._record_failure(work, work.ranks, failure)

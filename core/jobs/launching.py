@@ -366,8 +366,13 @@ def still_held(database: Database, job_id: str, attempt: int, ranks: Sequence[in
         return sorted(rows.scalars())
 
 
-def write_progress(database: Database, job_ids: Sequence[str], status: str, reason: str) -> None:
-    """What PENDING jobs are waiting for now, for people (`pulling python:3.12: 41 %`)."""
+def write_progress(
+    database: Database, job_ids: Sequence[str], status: str, reason: str, *, at_first: bool = False
+) -> None:
+    """What PENDING jobs are waiting for now, for people (`pulling python:3.12: 41 %`).
+
+    `at_first`: only where nothing has been said of that yet.
+    """
     with database.transaction() as connection:
         connection.execute(
             update(Job)
@@ -375,6 +380,7 @@ def write_progress(database: Database, job_ids: Sequence[str], status: str, reas
                 Job.id.in_(list(job_ids)),
                 Job.state == JobState.PENDING.value,
                 Job.stop_requested_at.is_(None),
+                *((Job.reason == "",) if at_first else ()),
             )
             .values(status=status, reason=reason, updated_at=func.now())
         )

@@ -17,7 +17,7 @@ QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT = "QUEUE_TIMEOUT", "PULL_TIMEOUT", "RUN
 OVERRUN_REASONS = frozenset({QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT})
 NODE_LOST = "NODE_LOST"
 #: Reasons of a rank which did not run that are the platform's to mend. What the user can mend (no such image,
-#: no such file, access refused) is not among them, nor is a registry that does not answer: a mistyped one.
+#: no such file, access refused) is not among them, nor is a registry that has been waited for in vain
 PLATFORM_REASONS = frozenset(
     {
         "ENGINE_ERROR",

@@ -84,9 +84,11 @@ def ensure_work(files: dict[str, str]) -> str:
 
 
 def ensure_ballast(size: int) -> None:
-    """BALLAST on the engine, of `size` random bytes."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
+    """BALLAST on the engine: a shell, and `size` random bytes."""
+    program = shutil.which("busybox")
+    assert program, "busybox-static is not installed: tests/run installs it"
+    packed = io.BytesIO(_tree(program, ["sh"]))
+    with tarfile.open(fileobj=packed, mode="a") as tar:
         _add(tar, "ballast", secrets.token_bytes(size))
     engine: Any = docker.DockerClient(base_url=ENGINE, timeout=120)
     try:

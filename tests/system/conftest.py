@@ -35,6 +35,7 @@ def platform(servers: Servers, registry: Registry, tmp_path_factory: pytest.Temp
         tmp_path_factory.mktemp("platform"),
         registry_config=registry.config,
         orphan_grace_seconds=2,
+        pull_stall_seconds=20,
         listing_seconds=1,
     )
     yield started

@@ -57,7 +57,17 @@ def test_pull_without_credentials_is_denied(client: ApiClient, registry: Registr
 
 
 def test_pull_from_a_registry_that_is_not_there_says_so(client: ApiClient, platform: Platform) -> None:
-    assert_refused(client, f"127.0.0.1:{free_port()}/x:1", "REGISTRY_UNREACHABLE", "does not answer")
+    image = f"127.0.0.1:{free_port()}/x:1"
+    job = client.shell("true", image=image, ranks=2, timeouts={"pull": "3s"})
+    waiting = client.wait_for(job["id"], lambda now: "trying again in" in now["status"])
+    assert waiting["reason"] == "REGISTRY_UNREACHABLE"
+    done = client.wait_end(job["id"])
+    assert (done["state"], done["reason"]) == ("FAILED", "PULL_TIMEOUT"), done["status"]
+    assert f"{image}: the registry does not answer: " in done["status"]
+
+
+def test_pull_from_a_registry_that_nobody_can_mend_by_waiting_fails_at_once(client: ApiClient) -> None:
+    assert_refused(client, "nosuch.invalid:5000/x:1", "REGISTRY_UNREACHABLE", "there is no registry of that name")
 
 
 def test_pull_of_an_image_for_another_platform_says_so(client: ApiClient, registry: Registry) -> None:

@@ -306,7 +306,7 @@ def test_value_is_seen_nowhere_on_its_way(client: ApiClient, platform: Platform)
         wrong = keep(client, f"not credentials {value}")
         jobs = [
             client.shell(script, image=PYTHON, ranks=2, secretEnvVars={"TOKEN": secret}),
-            client.shell("true", image="127.0.0.1:1/no/such:1", imagePullSecret=pull),
+            client.shell("true", image="127.0.0.1:1/no/such:1", imagePullSecret=pull, timeouts={"pull": "3s"}),
             client.shell("true", image="127.0.0.1:1/no/such:1", imagePullSecret=wrong),
         ]
         ended = [client.wait_end(job["id"], 60) for job in jobs]
@@ -328,7 +328,7 @@ def test_value_is_seen_nowhere_on_its_way(client: ApiClient, platform: Platform)
         lines = client.lines(jobs[0]["id"])
         client.http.get("/secrets")
     client.http.event_hooks["response"] = []
-    assert [job["reason"] for job in ended[1:]] == ["REGISTRY_UNREACHABLE", "SECRET_UNFIT"], ended
+    assert [job["reason"] for job in ended[1:]] == ["PULL_TIMEOUT", "SECRET_UNFIT"], ended
     assert sorted(lines) == sorted([digest(value), "looked"] * 2)
     assert len(watcher.seen["inspect"]) > 2
     assert any("/bin/sh" in each for each in watcher.seen["cmdline"])

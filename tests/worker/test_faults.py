@@ -12,8 +12,10 @@ from core.errors import (
     EngineRefused,
     ImageNotFound,
     ImagePlatformMismatch,
+    RegistryBusy,
     RegistryDenied,
     RegistryUnreachable,
+    RegistryUnusable,
 )
 from worker.docker_engine.faults import call_fault, last_line_of, pull_fault
 
@@ -26,9 +28,20 @@ from worker.docker_engine.faults import call_fault, last_line_of, pull_fault
         ("pull access denied for x, repository does not exist or may require 'docker login'", RegistryDenied),
         ("manifest for r:5000/x:1 not found: manifest unknown: manifest unknown", ImageNotFound),
         ('Get "http://r:5000/v2/": dial tcp 127.0.0.1:5000: connect: connection refused', RegistryUnreachable),
-        ("dial tcp: lookup registry.invalid: no such host", RegistryUnreachable),
+        ("dial tcp: lookup registry.invalid: no such host", RegistryUnusable),
+        ('Get "https://r/v2/": dial tcp: lookup r on 10.0.0.1:53: server misbehaving', RegistryUnreachable),
+        ("received unexpected HTTP status: 503 Service Unavailable", RegistryUnreachable),
+        ('error parsing HTTP 500 response body: unexpected end of JSON input: ""', RegistryUnreachable),
+        ("toomanyrequests: You have reached your pull rate limit.", RegistryBusy),
+        ('error parsing HTTP 429 response body: unexpected end of JSON input: ""', RegistryBusy),
+        (
+            "error pulling image configuration: download failed after attempts=1: toomanyrequests: slow down",
+            RegistryBusy,
+        ),
+        ('error parsing HTTP 403 response body: unexpected end of JSON input: ""', RegistryDenied),
+        ('error parsing HTTP 404 response body: unexpected end of JSON input: ""', ImageNotFound),
         ("no matching manifest for linux/amd64 in the manifest list entries", ImagePlatformMismatch),
-        ('Get "https://r/v2/": x509: certificate signed by unknown authority', RegistryUnreachable),
+        ('Get "https://r/v2/": x509: certificate signed by unknown authority', RegistryUnusable),
         ("failed to register layer: write /usr/x: no space left on device", DiskFull),
         ("something new", EngineError),
     ],
@@ -37,6 +50,23 @@ def test_pull_fault_each_known_sentence_is_its_own_error(text: str, kind: type[E
     error = pull_fault("r:5000/x:1", text)
     assert type(error) is kind
     assert str(error).startswith("r:5000/x:1: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("retry-after: 612.32µs, allowed: 44000/minute", 0.00061232),
+        ("retry-after: 7", 7.0),
+        ("Retry after 2m", 120.0),
+        ("retry-after: ..", None),
+        ("You have reached your pull rate limit.", None),
+    ],
+)
+def test_pull_fault_of_a_busy_registry_has_the_wait_that_it_asked_for(said: str, seconds: float | None) -> None:
+    error = pull_fault("r:5000/x:1", f"toomanyrequests: {said}")
+    assert isinstance(error, RegistryBusy)
+    assert error.retry_after_seconds == pytest.approx(seconds)
+    assert str(error).startswith("r:5000/x:1: the registry asks to wait (429): toomanyrequests: ")
 
 
 @pytest.mark.parametrize(

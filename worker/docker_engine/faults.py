@@ -15,40 +15,53 @@ from core.errors import (
     EngineRefused,
     ImageNotFound,
     ImagePlatformMismatch,
+    RegistryBusy,
     RegistryDenied,
     RegistryUnreachable,
+    RegistryUnusable,
 )
 
 _TABLE: tuple[tuple[re.Pattern[str], type[EngineError], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), kind, sentence)
     for pattern, kind, sentence in (
-        (r"\bx509: ", RegistryUnreachable, "the registry's certificate is not trusted"),
+        (r"\bx509: ", RegistryUnusable, "the registry's certificate is not trusted"),
+        (r"server gave HTTP response to HTTPS client", RegistryUnusable, "the registry speaks no TLS"),
+        (r"dial tcp: lookup \S+.*: no such host", RegistryUnusable, "there is no registry of that name"),
+        # Before what its own words may say: they are anything.
+        (
+            r"toomanyrequests|too many requests|HTTP 429\b|HTTP status: 429",
+            RegistryBusy,
+            "the registry asks to wait (429)",
+        ),
         (
             r"no matching manifest for|does not match the specified platform|exec format error",
             ImagePlatformMismatch,
             "the image is not made for this node's platform",
         ),
         (
-            r"no basic auth credentials|unauthorized|authentication required|incorrect username or password"
-            r"|access to the resource is denied|pull access denied|denied:",
+            r"no basic auth credentials|HTTP (?:status: )?40[13]\b|unauthorized|authentication required"
+            r"|incorrect username or password|access to the resource is denied|pull access denied|denied:",
             RegistryDenied,
             "the registry refuses access to the image",
         ),
         (
-            r"manifest unknown|manifest for .* not found|repository name not known|name unknown|no such image"
-            r"|repository .* not found",
+            r"HTTP (?:status: )?404\b|manifest unknown|unknown blob|manifest for .* not found"
+            r"|repository name not known|name unknown|no such image|repository .* not found",
             ImageNotFound,
             "the registry has no such image",
         ),
         (
-            r"connection refused|no such host|i/o timeout|TLS handshake|server misbehaving|connection reset"
+            r"connection refused|i/o timeout|TLS handshake|server misbehaving|connection reset"
             r"|network is unreachable|no route to host|context deadline exceeded|awaiting headers|\bEOF\b"
-            r"|temporary failure in name resolution|received unexpected HTTP status: 5\d\d|lame referral",
+            r"|temporary failure in name resolution|HTTP (?:status: )?5\d\d\b|lame referral",
             RegistryUnreachable,
             "the registry does not answer",
         ),
     )
 )
+#: What an engine's words still have of a registry's Retry-After: its own sentence, as some write it.
+_RETRY_AFTER = re.compile(r"retry[- ]after:?\s*(?P<length>[\d.]+)\s*(?P<unit>ns|us|µs|ms|s|m|h)?\b", re.IGNORECASE)
+_UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 #: What the engine's own runtime failed at is not the request's fault, although some engines answer it with 400.
 _RUNTIME = re.compile(r"OCI runtime|runc|containerd|shim", re.IGNORECASE)
@@ -72,8 +85,21 @@ def pull_fault(image: str, text: str) -> EngineError:
         return DiskFull(f"{image}: the node's disk is full: {_first_line(text)}")
     for pattern, kind, sentence in _TABLE:
         if pattern.search(text):
-            return kind(f"{image}: {sentence}: {_first_line(text)}")
+            error = kind(f"{image}: {sentence}: {_first_line(text)}")
+            if isinstance(error, RegistryBusy):
+                error.retry_after_seconds = _retry_after_seconds(text)
+            return error
     return EngineError(f"{image}: the pull failed: {_first_line(text)}")
+
+
+def _retry_after_seconds(text: str) -> float | None:
+    match = _RETRY_AFTER.search(text)
+    if match is None:
+        return None
+    try:
+        return float(match["length"]) * _UNIT_SECONDS[(match["unit"] or "s").lower()]
+    except ValueError:
+        return None
 
 
 def call_fault(what: str, status: int, text: str) -> EngineError:

@@ -248,13 +248,15 @@ class DockerStreams:
         params = {"fromImage": image_ref}
         if "@" not in image_ref and ":" not in image_ref.rpartition("/")[2]:
             params["tag"] = "latest"  # without one the engine pulls every tag there is
+        refused = ""
         try:
             async with self._call(
                 "pull", "images/create", method="POST", params=params, headers=headers, stream=True
             ) as response:
                 async for line in self._lines(response):
                     if "error" in line:
-                        raise pull_fault(image_ref, line["error"])
+                        refused = line["error"] or "no reason given"
+                        break
                     detail = line.get("progressDetail") or {}
                     yield PullStep(
                         line.get("id", ""),
@@ -264,11 +266,12 @@ class DockerStreams:
                     )
         except NodeUnreachable:
             raise
-        except ContainerGone as error:
-            # The engine's word for a refused pull can be 404 as well as a line of the stream.
-            raise pull_fault(image_ref, str(error)) from None
         except EngineError as error:
-            raise pull_fault(image_ref, str(error)) if type(error) is EngineError else error from None
+            # The engine's word for a refused pull can be a status as well as a line of the stream.
+            known = type(error) not in (EngineError, ContainerGone)
+            raise error if known else pull_fault(image_ref, str(error).removeprefix("pull failed: ")) from None
+        if refused:
+            raise pull_fault(image_ref, refused)
 
     async def has_image(self, image_ref: str) -> bool:
         """Whether the image is on the node."""
@@ -286,7 +289,7 @@ class DockerStreams:
         except NodeUnreachable:
             raise
         except EngineError as error:
-            raise pull_fault(image_ref, str(error)) from None
+            raise pull_fault(image_ref, str(error).removeprefix("registry failed: ")) from None
 
     def _filters(self, *labels: str) -> str:
         wanted: Sequence[str] = (f"{LABEL_INSTALLATION}={self._installation}", *labels)

@@ -2,23 +2,28 @@
 
 A pull with an account's own secret asks the registry first, and what not everybody may have is recorded as
 private before it comes. An image that is there already is asked for again where it is private, and not pulled.
+
+A registry that asks to wait, or does not answer, is asked again with growing delays, for as long as a job waits
+and the time for a pull lasts. Each job's own clock (`timeouts.pull`) runs meanwhile, and ends it with these words.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Mapping
 
 import structlog
 
-from core.errors import EngineError, NodeUnreachable, RegistryUnreachable
+from core.errors import EngineError, NodeUnreachable, RegistryBusy, RegistryUnreachable
 from core.failpoints import Point, failpoint
 from core.images import (
     OPERATORS_CREDENTIAL,
     PullFailure,
     WantedImage,
     WantedPull,
+    drop_unwanted,
     is_private,
     jobs_waiting_for,
     record_private,
@@ -39,6 +44,10 @@ _AT_ONCE = 3
 _REPORT_SECONDS = 0.5
 #: A registry that has not said by then who may have an image does not answer.
 _ASK_SECONDS = 20.0
+#: Between two tries at a registry: doubled each time, and spread, so that not all nodes come at once.
+_FIRST_DELAY_SECONDS, _MOST_DELAY_SECONDS, _SPREAD = 1.0, 60.0, 0.25
+#: While a registry is waited for, jobs are told so often how long that will be.
+_TELL_SECONDS = 5.0
 
 
 class Pulls:
@@ -62,7 +71,13 @@ class Pulls:
         failure: PullFailure | None = None
         granted = True
         try:
-            granted = await self._bring(pull)
+            granted = await self._bring_patiently(pull)
+        except _Unwanted:
+            log.info("pull_unwanted", image=image.image_ref)
+            del self._going[image]
+            # Who has asked since it was forgotten was taken for one who waits for it.
+            self._scope.woken.set()
+            return
         except EngineError as error:
             failure = PullFailure(error.reason, str(error))
         except TimeoutError:
@@ -77,6 +92,35 @@ class Pulls:
         failpoint(Point.PULL_RECORDED, image.image_ref)
         for order in orders:
             self._scope.bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
+
+    async def _bring_patiently(self, pull: WantedPull) -> bool:
+        """`_bring`, again and again while a registry only asks for patience. Raises _Unwanted besides."""
+        began, tries = time.monotonic(), 0
+        while True:
+            try:
+                return await self._bring(pull)
+            except RegistryUnreachable as error:
+                if not error.passes:
+                    raise
+                tries += 1
+                delay = retry_delay_seconds(tries, _asked_for(error), random.uniform(-1, 1))  # noqa: S311
+                allowed = self._scope.settings.pull_timeout_seconds
+                if time.monotonic() - began + delay > allowed:
+                    raise type(error)(f"{error}; not pulled within {allowed:g} s, {tries} tries") from None
+                log.warning("registry_waited_for", image=pull.image.image_ref, seconds=delay, why=str(error))
+                await self._wait(pull.image, error, delay)
+
+    async def _wait(self, image: WantedImage, error: RegistryUnreachable, delay_seconds: float) -> None:
+        """Wait, and tell the jobs that do; raises _Unwanted once there are none."""
+        until = time.monotonic() + delay_seconds
+        while (left := until - time.monotonic()) > 0:
+            jobs = await self._scope.verb(jobs_waiting_for, self._scope.database, self._scope.node.id, image)
+            if jobs:
+                status = f"{str(error).rstrip('. ')}; trying again in {max(1, round(left))} s"
+                await self._scope.verb(write_progress, self._scope.database, jobs, status, error.reason)
+            elif await self._scope.verb(drop_unwanted, self._scope.database, self._scope.node.id, image):
+                raise _Unwanted
+            await asyncio.sleep(min(left, _TELL_SECONDS))
 
     async def _bring(self, pull: WantedPull) -> bool:
         """Have the image on the node; whether a registry has granted it to this credential.
@@ -121,10 +165,10 @@ class Pulls:
             log.warning("access_not_asked", image=pull.image.image_ref, why=str(error))
 
     async def _is_everybodys(self, image_ref: str) -> bool:
-        """Whether a job that names no secret gets the image too; not where that cannot be found out."""
+        """Whether a job that names no secret gets the image too."""
         try:
             await self._ask(image_ref, auth_header(self._scope.settings.registry_config, image_ref))
-        except NodeUnreachable:
+        except (NodeUnreachable, RegistryUnreachable):
             raise
         except EngineError:
             return False
@@ -157,6 +201,26 @@ class Pulls:
         if jobs:
             status = f"pulling {image.image_ref}: {progress.percent} %"
             await self._scope.verb(write_progress, self._scope.database, jobs, status, "PULLING")
+
+
+class _Unwanted(Exception):
+    """No job waits any more for what is being pulled."""
+
+
+def retry_delay_seconds(tries: int, asked_for_seconds: float | None, spread: float) -> float:
+    """How long to wait after so many tries at a registry; what it asked for at the least, where that is known.
+
+    `spread` is between -1 and 1. A wait that was asked for is only ever made longer.
+    """
+    doubled: float = _FIRST_DELAY_SECONDS * 2 ** min(tries - 1, 30)
+    delay = min(doubled, _MOST_DELAY_SECONDS) * (1 + _SPREAD * spread)
+    if asked_for_seconds is None or asked_for_seconds <= delay:
+        return delay
+    return asked_for_seconds * (1 + _SPREAD * abs(spread))
+
+
+def _asked_for(error: RegistryUnreachable) -> float | None:
+    return error.retry_after_seconds if isinstance(error, RegistryBusy) else None
 
 
 class PullProgress:
