@@ -68,6 +68,7 @@ def container_of(
         if not whole:
             raise CommandNotStarted("No command specified: the image has neither an entrypoint nor a command")
         entrypoint, command = with_secret_variables(whole)
+    gpu = work.gpu_of_rank.get(rank)
     address = rank_address(work.subnet, rank) if work.subnet is not None and work.driver != HOST else None
     return ContainerSpec(
         key=RankKey(work.job_id, work.attempt, rank),
@@ -82,6 +83,7 @@ def container_of(
                 attempt=work.attempt,
                 rank=rank,
                 node_of_rank=work.node_of_rank,
+                has_gpu=gpu is not None,
             ),
         },
         labels={
@@ -98,6 +100,7 @@ def container_of(
         hostname=rank_name(rank),
         address=address,
         hosts=_peers(work, rank),
+        gpu=gpu,
     )
 
 

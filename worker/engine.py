@@ -80,6 +80,8 @@ class ContainerSpec:
     hosts: Mapping[str, str] = field(default_factory=dict)
     #: absolute, made where it is missing; "" = the image's own
     working_directory: str = ""
+    #: the one that it sees, by its number on the node; None = none
+    gpu: int | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from core.accounts import Caller
 from core.database import Database
 from core.enrolment import ensure_first_account
-from core.jobs import queue_reading
+from core.jobs import launching, queue_reading
 from core.jobs.outlook import Outlook, outlook
 from core.jobs.placing import Placement, place, take_snapshot, write_waiting
 from core.jobs.quotas import Limits
@@ -134,6 +134,28 @@ def test_place_gives_each_rank_a_gpu_of_its_own(database: Database) -> None:
     held = site.query("SELECT gpu FROM ranks WHERE node_id = %s AND released_at IS NULL", site.nodes[0])
     assert sorted(gpu for (gpu,) in held) == [0, 1, 2, 3]
     assert not site.place(site.submit(1), site.nodes[0])
+
+
+def test_launch_knows_the_gpu_that_each_of_its_ranks_was_given(database: Database) -> None:
+    site = Site(database, replace(FACTS, gpu_count=2))
+    change_pool(database, site.account, "default", {"network": "host"})
+    single, gang = site.submit(1), site.submit(3)
+    assert site.place(single, site.nodes[1])
+    assert site.place(gang, site.nodes[0], site.nodes[1], site.nodes[0])
+    first, second = (launching.claim_launch(database, gang, 1, node, 60) for node in site.nodes)
+    assert first is not None and first.gpu_of_rank == {0: 0, 2: 1}
+    assert second is not None and second.gpu_of_rank == {1: 1}, "the other is the single rank's"
+    # What was reserved counts, whatever the engine says of itself meanwhile.
+    record_facts(database, site.nodes[1], FACTS)
+    alone = launching.claim_launch(database, single, 1, site.nodes[1], 60)
+    assert alone is not None and alone.gpu_of_rank == {0: 0}
+
+
+def test_launch_in_a_pool_without_gpus_has_none(site: Site) -> None:
+    job = site.submit(2, cpu_milli=500)
+    assert site.place(job, *site.nodes[:1] * 2)
+    work = launching.claim_launch(site.database, job, 1, site.nodes[0], 60)
+    assert work is not None and work.gpu_of_rank == {}
 
 
 def test_place_refuses_a_node_without_the_jobs_labels(site: Site) -> None:

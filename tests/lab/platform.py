@@ -89,7 +89,12 @@ class Platform:
         for name in COMMANDS:
             self.start(name)
         RUNNING.append(self)
-        wait_until(self._ready, 30, "the API answers")
+        try:
+            wait_until(self._ready, 120, "the API answers")
+        except AssertionError:
+            # Nobody else knows of the processes yet.
+            self._end_processes()
+            raise
 
     def _add_nodes(self, slots: int, network: str) -> None:
         ensure_pool(self.database, account="acme")
@@ -205,6 +210,15 @@ class Platform:
     def stop(self) -> None:
         """End what this platform started: processes, containers, networks, connections."""
         RUNNING.remove(self)
+        self._end_processes()
+        for engine in self.engines:
+            remove_ours(engine, self.installation)
+            engine.close()
+        self.client.close()
+        self._connection.close()
+        self.database.close()
+
+    def _end_processes(self) -> None:
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -213,12 +227,6 @@ class Platform:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
-        for engine in self.engines:
-            remove_ours(engine, self.installation)
-            engine.close()
-        self.client.close()
-        self._connection.close()
-        self.database.close()
 
     def _ready(self) -> bool:
         try:

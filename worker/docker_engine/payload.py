@@ -57,6 +57,10 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
         body["NetworkingConfig"] = {"EndpointsConfig": {spec.network: endpoint}}
     if spec.limits.shm_bytes is not None:
         body["HostConfig"]["ShmSize"] = spec.limits.shm_bytes
+    if spec.gpu is not None:
+        # As `docker run --gpus device=N` asks for it: any driver that has GPUs.
+        request = {"Driver": "", "DeviceIDs": [str(spec.gpu)], "Capabilities": [["gpu"]]}
+        body["HostConfig"]["DeviceRequests"] = [request]
     if spec.working_directory:
         body["WorkingDir"] = spec.working_directory
     if spec.entrypoint is not None:
