@@ -29,7 +29,7 @@ from worker.secret_variables import with_secret_variables
 def network_of(work: LaunchWork, settings: Settings) -> NetworkSpec:
     """A gang's own network, or the bridge that all one-rank jobs share, where containers cannot see each other."""
     labels = {LABEL_INSTALLATION: settings.installation}
-    if work.subnet is None:
+    if work.subnet is None and work.driver != HOST:
         name = f"{settings.installation}-solo"
         return NetworkSpec(name, settings.solo_network, True, {**labels, LABEL_NETWORK: "solo"})
     labels |= {LABEL_NETWORK: "gang", LABEL_JOB: work.job_id, LABEL_ATTEMPT: str(work.attempt)}
@@ -69,7 +69,7 @@ def container_of(
             raise CommandNotStarted("No command specified: the image has neither an entrypoint nor a command")
         entrypoint, command = with_secret_variables(whole)
     gpu = work.gpu_of_rank.get(rank)
-    address = rank_address(work.subnet, rank) if work.subnet is not None and work.driver != HOST else None
+    address = None if work.subnet is None else rank_address(work.subnet, rank)
     return ContainerSpec(
         key=RankKey(work.job_id, work.attempt, rank),
         image=image,
@@ -106,9 +106,9 @@ def container_of(
 
 def _peers(work: LaunchWork, rank: int) -> dict[str, str]:
     """The addresses of a rank's peers by name. With host networking its own name is a peer's address as well."""
-    if work.subnet is None:
-        return {}
     if work.driver == HOST:
         return {rank_name(peer): address for peer, address in enumerate(work.address_of_rank)}
+    if work.subnet is None:
+        return {}
     size = work.spec.num_ranks
     return {rank_name(peer): str(rank_address(work.subnet, peer)) for peer in range(size) if peer != rank}

@@ -53,6 +53,7 @@ class LaunchWork:
     image_digest: str
     ranks: tuple[int, ...]
     node_of_rank: tuple[int, ...]
+    #: of the gang's network; None = it is of one rank, or on its hosts' own network
     subnet: IPv4Network | None
     limits: RankLimits
     #: of the gang's network (`gang_networks`), and whether an overlay is there already

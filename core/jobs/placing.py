@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, select, text
 from core.database import Database
 from core.errors import ResourceExhausted
 from core.jobs import job_moves, rank_moves
-from core.jobs.gang_networks import BRIDGE, OVERLAY, driver_of
+from core.jobs.gang_networks import BRIDGE, HOST, OVERLAY, driver_of
 from core.jobs.pool_room import PoolRoom, read_pool_room
 from core.jobs.queue_reading import take_snapshot
 from core.jobs.stopping import StopOrder
@@ -129,17 +129,19 @@ class _Addresses:
         self._within = within
         self._taken: list[IPv4Network] | None = None
 
-    def find(self, placement: Placement) -> IPv4Network:
-        """A free block for a gang. Raises ResourceExhausted."""
+    def find(self, placement: Placement) -> IPv4Network | None:
+        """A free block for a gang; None where it uses its hosts' own addresses. Raises ResourceExhausted."""
+        if self._driver(placement) == HOST:
+            return None
         if self._taken is None:
             # Two pools are placed in at the same time, and the range is one.
             self._connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADDRESSES})
             rows = self._connection.execute(select(GangNetwork.subnet)).scalars()
-            self._taken = [IPv4Network(cidr) for cidr in rows]
+            self._taken = [IPv4Network(cidr) for cidr in rows if cidr is not None]
         wanted = addresses_wanted(len(placement.nodes), shared=self._driver(placement) == OVERLAY)
         return first_free_block(self._within, hosts=wanted, taken=self._taken)
 
-    def take(self, placement: Placement, block: IPv4Network) -> None:
+    def take(self, placement: Placement, block: IPv4Network | None) -> None:
         """Write down whose the block is, and on which engine its network is going to be if that is known."""
         driver = self._driver(placement)
         self._connection.execute(
@@ -147,12 +149,12 @@ class _Addresses:
                 job_id=placement.job_id,
                 attempt=placement.attempt,
                 pool_id=self._pool_row,
-                subnet=str(block),
+                subnet=None if block is None else str(block),
                 driver=driver,
                 nodes=sorted(set(placement.nodes)) if driver == BRIDGE else [],
             )
         )
-        if self._taken is not None:
+        if self._taken is not None and block is not None:
             self._taken.append(block)
 
     def _driver(self, placement: Placement) -> str:
@@ -179,7 +181,7 @@ def _reserve(connection: Connection, placement: Placement, addresses: _Addresses
         return False
     if not rank_moves.place_ranks(connection, placement.job_id, placement.attempt, placement.nodes):
         raise RuntimeError(f"job {placement.job_id} is QUEUED with ranks that are not WAITING")
-    if block is not None:
+    if len(placement.nodes) > 1:
         addresses.take(placement, block)
     return True
 

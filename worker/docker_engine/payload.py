@@ -69,7 +69,9 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
 
 
 def network_payload(spec: NetworkSpec) -> dict[str, Any]:
-    """The body of POST /networks/create."""
+    """The body of POST /networks/create. Raises ValueError for one that is not made."""
+    if spec.subnet is None:
+        raise ValueError(f"{spec.name} is the hosts' own network: there is none to make")
     options = {"com.docker.network.bridge.enable_icc": "false"} if spec.isolated else {}
     addresses = {"Subnet": str(spec.subnet)}
     swarm: dict[str, Any] = {}

@@ -213,7 +213,7 @@ def test_start_on_a_network_that_is_not_there_is_refused(subject: Subject) -> No
 
 
 def test_start_with_an_address_that_is_taken_is_refused(subject: Subject) -> None:
-    address = IPv4Address(int(subject.network.subnet.network_address) + 77)
+    address = subject.address(77)
     holder = subject.started("sleep 60", address=address)
     other = subject.steps.create(subject.spec("true", address=address))
     with pytest.raises(EngineError, match="Address already in use"):
@@ -231,7 +231,7 @@ def test_start_with_an_address_of_another_network_is_refused(subject: Subject) -
 
 
 def test_start_gives_the_address_and_the_names_asked_for(subject: Subject) -> None:
-    address = IPv4Address(int(subject.network.subnet.network_address) + 78)
+    address = subject.address(78)
     container = subject.started("sleep 60", address=address)
     endpoint = subject.api.inspect_container(container)["NetworkSettings"]["Networks"][subject.network.name]
     assert endpoint["IPAddress"] == str(address)
