@@ -93,6 +93,12 @@ class DiskFull(EngineError):
     reason = "DISK_FULL"
 
 
+class GpuUnavailable(EngineError):
+    """The engine cannot give a container the GPU that is reserved for it on that node."""
+
+    reason = "GPU_UNAVAILABLE"
+
+
 class ImageNotFound(EngineError):
     reason = "IMAGE_NOT_FOUND"
 

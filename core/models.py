@@ -430,17 +430,20 @@ class JobEvent(Row):
 
 
 class GangNetwork(Row):
-    """The block of our address range that one attempt's network holds until the network is gone.
+    """The network of one attempt's ranks, and the block of our address range that it holds until it is gone.
 
     It outlives the job's row: a job may be deleted before the engine has taken its network down.
     """
 
     __tablename__ = "gang_networks"
+    __table_args__ = (CheckConstraint("(subnet IS NULL) = (driver = 'host')", name="subnet"),)
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     pool_id: Mapped[int] = mapped_column(ForeignKey("node_pools.id"))
-    subnet: Mapped[str] = mapped_column(unique=True, doc="CIDR")
+    subnet: Mapped[str | None] = mapped_column(
+        unique=True, doc="CIDR; null = on the hosts' own network, which needs none"
+    )
     driver: Mapped[str] = mapped_column(server_default="bridge", doc="bridge, overlay or host")
     nodes: Mapped[list[int]] = mapped_column(
         ARRAY(BigInteger),

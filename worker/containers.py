@@ -29,7 +29,7 @@ from worker.secret_variables import with_secret_variables
 def network_of(work: LaunchWork, settings: Settings) -> NetworkSpec:
     """A gang's own network, or the bridge that all one-rank jobs share, where containers cannot see each other."""
     labels = {LABEL_INSTALLATION: settings.installation}
-    if work.subnet is None:
+    if work.subnet is None and work.driver != HOST:
         name = f"{settings.installation}-solo"
         return NetworkSpec(name, settings.solo_network, True, {**labels, LABEL_NETWORK: "solo"})
     labels |= {LABEL_NETWORK: "gang", LABEL_JOB: work.job_id, LABEL_ATTEMPT: str(work.attempt)}
@@ -68,7 +68,8 @@ def container_of(
         if not whole:
             raise CommandNotStarted("No command specified: the image has neither an entrypoint nor a command")
         entrypoint, command = with_secret_variables(whole)
-    address = rank_address(work.subnet, rank) if work.subnet is not None and work.driver != HOST else None
+    gpu = work.gpu_of_rank.get(rank)
+    address = None if work.subnet is None else rank_address(work.subnet, rank)
     return ContainerSpec(
         key=RankKey(work.job_id, work.attempt, rank),
         image=image,
@@ -82,6 +83,7 @@ def container_of(
                 attempt=work.attempt,
                 rank=rank,
                 node_of_rank=work.node_of_rank,
+                has_gpu=gpu is not None,
             ),
         },
         labels={
@@ -98,14 +100,15 @@ def container_of(
         hostname=rank_name(rank),
         address=address,
         hosts=_peers(work, rank),
+        gpu=gpu,
     )
 
 
 def _peers(work: LaunchWork, rank: int) -> dict[str, str]:
     """The addresses of a rank's peers by name. With host networking its own name is a peer's address as well."""
-    if work.subnet is None:
-        return {}
     if work.driver == HOST:
         return {rank_name(peer): address for peer, address in enumerate(work.address_of_rank)}
+    if work.subnet is None:
+        return {}
     size = work.spec.num_ranks
     return {rank_name(peer): str(rank_address(work.subnet, peer)) for peer in range(size) if peer != rank}

@@ -53,11 +53,12 @@ def gang_network_name(job_id: str, attempt: int) -> str:
 class NetworkSpec:
     """A network. `isolated` cuts the containers of a bridge off from each other.
 
-    `driver` is bridge, overlay (of a swarm, made by a manager of it), or host: there is nothing to make then.
+    `driver` is bridge, overlay (of a swarm, made by a manager of it), or host: then there is nothing to make, and
+    no subnet.
     """
 
     name: str
-    subnet: IPv4Network
+    subnet: IPv4Network | None
     isolated: bool
     labels: Mapping[str, str]
     driver: str = BRIDGE
@@ -80,6 +81,8 @@ class ContainerSpec:
     hosts: Mapping[str, str] = field(default_factory=dict)
     #: absolute, made where it is missing; "" = the image's own
     working_directory: str = ""
+    #: the one that it sees, by its number on the node; None = none
+    gpu: int | None = None
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,17 @@ def rank_name(rank: int) -> str:
     return f"rank-{rank}"
 
 
-def rank_environment(*, job: str, attempt: int, rank: int, node_of_rank: Sequence[int]) -> Mapping[str, str]:
-    """The variables of one rank, given the node of each rank; hosts count in the order they first occur."""
+def rank_environment(
+    *, job: str, attempt: int, rank: int, node_of_rank: Sequence[int], has_gpu: bool = False
+) -> Mapping[str, str]:
+    """The variables of one rank, given the node of each rank; hosts count in the order they first occur.
+
+    `has_gpu`: the rank sees one GPU, its own. Programs take LOCAL_RANK for the number of theirs, which is 0 then.
+    """
     size = len(node_of_rank)
     hosts = list(dict.fromkeys(node_of_rank))
     here = node_of_rank[rank]
-    local_rank = sum(1 for node in node_of_rank[:rank] if node == here)
+    local_rank = 0 if has_gpu else sum(1 for node in node_of_rank[:rank] if node == here)
     local_size = sum(1 for node in node_of_rank if node == here)
     host = hosts.index(here)
     names = [rank_name(peer) for peer in range(size)]

@@ -2,7 +2,7 @@
 
     bridge    the gang is on one host, and so is its network
     overlay   the gang is on several, and the network is of their swarm: a manager makes it and removes it
-    host      the gang is on several, uses their own addresses, and there is no network to make
+    host      the gang is on several, uses their own addresses: there is no network to make, and no block is held
 
 Where a network is going to be is written down before it is made there: one that no row explains is a stray.
 """
@@ -61,8 +61,8 @@ def overlay_home(database: Database, job_id: str, attempt: int) -> OverlayHome:
     """
     with database.transaction() as connection:
         row = connection.execute(_ROW, {"job": job_id, "of_attempt": attempt}).first()
-        if row is None:
-            raise Superseded(f"attempt {attempt} of job {job_id} has no network any more")
+        if row is None or row.subnet is None:
+            raise Superseded(f"attempt {attempt} of job {job_id} has no network to make any more")
         manager = connection.execute(
             select(Node.id, Node.endpoint, Node.worker_group)
             .where(
@@ -142,13 +142,13 @@ def record_network_gone(database: Database, job_id: str, attempt: int, node_id: 
 
 
 def free_unused_blocks(database: Database) -> None:
-    """Free the blocks of attempts that are over and that no engine has, or only engines of deleted nodes."""
+    """Forget the networks of attempts that are over and that no engine has, or only engines of deleted nodes."""
     with database.transaction() as connection:
         _free(connection)
 
 
 def held_networks(database: Database) -> set[tuple[str, int]]:
-    """Every (job, attempt) that holds an address block."""
+    """Every (job, attempt) whose network may be somewhere, or whose ranks still run."""
     with database.transaction() as connection:
         rows = connection.execute(_ALL_HELD)
         return {(row.job_id, row.attempt) for row in rows}

@@ -53,6 +53,7 @@ class LaunchWork:
     image_digest: str
     ranks: tuple[int, ...]
     node_of_rank: tuple[int, ...]
+    #: of the gang's network; None = it is of one rank, or on its hosts' own network
     subnet: IPv4Network | None
     limits: RankLimits
     #: of the gang's network (`gang_networks`), and whether an overlay is there already
@@ -62,6 +63,8 @@ class LaunchWork:
     address_of_rank: tuple[str, ...] = ()
     #: row of the secret that its image needs, 0 where it names none, None where that secret was removed
     pull_secret: int | None = 0
+    #: by rank of `ranks`, the GPU of the node that is reserved for it; in a pool without GPUs there are none
+    gpu_of_rank: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,16 @@ def claim_launch(
         return _launch_work(connection, job_id, attempt, node_id, ranks) if ranks else None
 
 
+_GPUS = (
+    select(func.jsonb_object_agg(Rank.rank, Rank.gpu))
+    .where(
+        Rank.job_id == bindparam("job"),
+        Rank.attempt == bindparam("attempt"),
+        Rank.node_id == bindparam("node"),
+        Rank.gpu.is_not(None),
+    )
+    .scalar_subquery()
+)
 _WORK = (
     select(
         Job.account_id,
@@ -115,6 +128,7 @@ _WORK = (
         GangNetwork.driver,
         GangNetwork.is_ready,
         Secret.id.label("pull_secret"),
+        _GPUS.label("gpus"),
     )
     .join(NodePool, NodePool.id == Job.pool_id)
     .join(Node, Node.id == bindparam("node"))
@@ -152,6 +166,7 @@ def _launch_work(
         network_is_ready=bool(row.is_ready),
         address_of_rank=tuple(_address(host) for host in hosts) if row.driver == HOST else (),
         pull_secret=row.pull_secret if spec.image_pull_secret else 0,
+        gpu_of_rank={int(rank): gpu for rank, gpu in (row.gpus or {}).items()},
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select, text
 from core.database import Database
 from core.errors import ResourceExhausted
 from core.jobs import job_moves, rank_moves
-from core.jobs.gang_networks import BRIDGE, OVERLAY, driver_of
+from core.jobs.gang_networks import BRIDGE, HOST, OVERLAY, driver_of
 from core.jobs.pool_room import PoolRoom, read_pool_room
 from core.jobs.queue_reading import take_snapshot
 from core.jobs.stopping import StopOrder
@@ -137,23 +137,25 @@ class _Addresses:
     def take(self, placement: Placement) -> bool:
         """Give a gang its block, and note on which engine its network is going to be if that is known.
 
-        False where no block is free. A single rank needs none.
+        False where no block is free. A single rank needs none, nor does a gang on its hosts' own addresses.
         """
         if len(placement.nodes) == 1:
             return True
         driver = driver_of(self._network, len(set(placement.nodes)))
-        wanted = addresses_wanted(len(placement.nodes), shared=driver == OVERLAY)
-        try:
-            block = self._blocks().take(wanted)
-        except ResourceExhausted as error:
-            log.warning("gang_put_off", job=placement.job_id, why=str(error))
-            return False
+        block = None
+        if driver != HOST:
+            wanted = addresses_wanted(len(placement.nodes), shared=driver == OVERLAY)
+            try:
+                block = self._blocks().take(wanted)
+            except ResourceExhausted as error:
+                log.warning("gang_put_off", job=placement.job_id, why=str(error))
+                return False
         self._rows.append(
             {
                 "job_id": placement.job_id,
                 "attempt": placement.attempt,
                 "pool_id": self._pool_row,
-                "subnet": str(block),
+                "subnet": None if block is None else str(block),
                 "driver": driver,
                 "nodes": sorted(set(placement.nodes)) if driver == BRIDGE else [],
             }
@@ -170,7 +172,7 @@ class _Addresses:
             # Two pools are placed in at the same time, and the range is one.
             self._connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADDRESSES})
             rows = self._connection.execute(select(GangNetwork.subnet)).scalars()
-            self._free = FreeBlocks(self._within, [IPv4Network(cidr) for cidr in rows])
+            self._free = FreeBlocks(self._within, [IPv4Network(cidr) for cidr in rows if cidr is not None])
         return self._free
 
 

@@ -22,6 +22,7 @@ PLATFORM_REASONS = frozenset(
     {
         "ENGINE_ERROR",
         "DISK_FULL",
+        "GPU_UNAVAILABLE",
         "CONTAINER_GONE",
         "CONTAINER_VANISHED",
         "NODE_UNREACHABLE",

@@ -16,7 +16,8 @@ from sqlalchemy import text
 from core.accounts import Caller
 from core.database import Database
 from core.enrolment import ensure_first_account
-from core.jobs import queue_reading
+from core.errors import Superseded
+from core.jobs import gang_networks, launching, queue_reading
 from core.jobs.outlook import Outlook, outlook
 from core.jobs.placing import Placement, place, take_snapshot, write_waiting
 from core.jobs.quotas import Limits
@@ -136,6 +137,28 @@ def test_place_gives_each_rank_a_gpu_of_its_own(database: Database) -> None:
     assert not site.place(site.submit(1), site.nodes[0])
 
 
+def test_launch_knows_the_gpu_that_each_of_its_ranks_was_given(database: Database) -> None:
+    site = Site(database, replace(FACTS, gpu_count=2))
+    change_pool(database, site.account, "default", {"network": "host"})
+    single, gang = site.submit(1), site.submit(3)
+    assert site.place(single, site.nodes[1])
+    assert site.place(gang, site.nodes[0], site.nodes[1], site.nodes[0])
+    first, second = (launching.claim_launch(database, gang, 1, node, 60) for node in site.nodes)
+    assert first is not None and first.gpu_of_rank == {0: 0, 2: 1}
+    assert second is not None and second.gpu_of_rank == {1: 1}, "the other is the single rank's"
+    # What was reserved counts, whatever the engine says of itself meanwhile.
+    record_facts(database, site.nodes[1], FACTS)
+    alone = launching.claim_launch(database, single, 1, site.nodes[1], 60)
+    assert alone is not None and alone.gpu_of_rank == {0: 0}
+
+
+def test_launch_in_a_pool_without_gpus_has_none(site: Site) -> None:
+    job = site.submit(2, cpu_milli=500)
+    assert site.place(job, *site.nodes[:1] * 2)
+    work = launching.claim_launch(site.database, job, 1, site.nodes[0], 60)
+    assert work is not None and work.gpu_of_rank == {}
+
+
 def test_place_refuses_a_node_without_the_jobs_labels(site: Site) -> None:
     site.query("""UPDATE nodes SET labels = '{"disk": "ssd"}' WHERE id = %s""", site.nodes[1])
     job = site.submit(node_labels={"disk": "ssd"})
@@ -222,6 +245,50 @@ def test_gangs_of_pools_that_are_placed_at_the_same_time_get_blocks_of_their_own
     assert len(started) == 16
     blocks = sites[0].query("SELECT subnet FROM gang_networks WHERE job_id = ANY(%s)", started)
     assert len(set(blocks)) == 16
+
+
+#: A range without a block.
+NO_RANGE = IPv4Network("10.203.0.0/32")
+
+
+def networks(site: Site, job: str) -> list[Any]:
+    return site.query("SELECT driver, subnet, nodes FROM gang_networks WHERE job_id = %s", job)
+
+
+def test_gang_on_its_hosts_own_network_takes_no_block_of_addresses(site: Site) -> None:
+    change_pool(site.database, site.account, "default", {"network": "host"})
+    first, second, third = site.submit(2), site.submit(10), site.submit(2)
+    for gang, on in ((first, site.nodes), (second, (*site.nodes * 5,))):
+        assert place(site.database, site.pool_row, [Placement(gang, 1, tuple(on))], NO_RANGE)
+        assert networks(site, gang) == [("host", None, [])]
+    on_one = Placement(third, 1, (site.nodes[0],) * 2)
+    assert not place(site.database, site.pool_row, [on_one], NO_RANGE), "on one host it has a bridge of its own"
+    assert place(site.database, site.pool_row, [on_one], RANGE)
+    ((driver, subnet, on),) = networks(site, third)
+    assert (driver, on) == ("bridge", site.nodes[:1]) and subnet is not None
+
+
+def test_gang_on_its_hosts_own_network_is_launched_there_and_its_row_goes_with_its_ranks(site: Site) -> None:
+    change_pool(site.database, site.account, "default", {"network": "host"})
+    for name, address in (("n0", "10.0.0.1"), ("n1", "10.0.0.2")):
+        nodes.change_node(site.database, site.account, "default", name, address=address)
+    gang = site.submit(2)
+    assert site.place(gang, *site.nodes)
+    # What it was placed with counts, whatever the pool says by the time of its launch.
+    change_pool(site.database, site.account, "default", {"network": "overlay"})
+    work = launching.claim_launch(site.database, gang, 1, site.nodes[1], 60)
+    assert work is not None
+    assert (work.driver, work.subnet, work.address_of_rank) == ("host", None, ("10.0.0.1", "10.0.0.2"))
+    with pytest.raises(Superseded, match="no network to make"):
+        gang_networks.overlay_home(site.database, gang, 1)
+    assert (gang, 1) in gang_networks.held_networks(site.database)
+    site.query("UPDATE ranks SET state = 'STOPPED' WHERE job_id = %s", gang)
+    gang_networks.free_unused_blocks(site.database)
+    assert networks(site, gang), "its ranks' containers are still there"
+    site.query("UPDATE ranks SET released_at = now() WHERE job_id = %s", gang)
+    assert not any(gang_networks.networks_to_remove(site.database, node) for node in site.nodes)
+    gang_networks.free_unused_blocks(site.database)
+    assert networks(site, gang) == [] and (gang, 1) not in gang_networks.held_networks(site.database)
 
 
 # What a pass looks at.

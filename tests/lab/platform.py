@@ -248,6 +248,16 @@ class Platform:
     def stop(self) -> None:
         """End what this platform started: processes, containers, networks, connections."""
         RUNNING.remove(self)
+        self._end_processes()
+        for engine in self.engines:
+            remove_ours(engine, self.installation)
+            engine.close()
+        self.client.close()
+        self._connection.close()
+        self.database.close()
+        self.servers.take_back_broker(self.broker_url)
+
+    def _end_processes(self) -> None:
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -256,13 +266,6 @@ class Platform:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
-        for engine in self.engines:
-            remove_ours(engine, self.installation)
-            engine.close()
-        self.client.close()
-        self._connection.close()
-        self.database.close()
-        self.servers.take_back_broker(self.broker_url)
 
     def _ready(self) -> bool:
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
+
+import pytest
 
 from core.jobs.launching import LaunchWork, RankLimits
 from core.settings import Settings
@@ -61,6 +64,35 @@ def test_container_payload_of_a_gang_has_its_peers_by_name() -> None:
     assert (environment["MASTER_ADDR"], environment["MASTER_PORT"]) == ("rank-0", "29500")
     assert environment["LONGSHORE_RANKS"] == "rank-0,rank-1,rank-2,rank-3"
     assert environment["LONGSHORE_HOSTFILE"].splitlines()[1] == "rank-1 slots=1"
+
+
+def test_container_payload_on_the_hosts_own_network_has_names_and_no_network() -> None:
+    gang = replace(
+        work(3),
+        node_of_rank=(7, 8, 8),
+        subnet=None,
+        driver="host",
+        address_of_rank=("10.0.0.1", *["10.0.0.2"] * 2),
+    )
+    body = payload(gang, 1)
+    assert body["HostConfig"]["NetworkMode"] == "host" and "NetworkingConfig" not in body
+    assert body["HostConfig"]["ExtraHosts"] == ["rank-0:10.0.0.1", "rank-1:10.0.0.2", "rank-2:10.0.0.2"]
+    assert body["Labels"]["longshore.network"] == "gang"
+    with pytest.raises(ValueError, match="there is none to make"):
+        network_payload(network_of(gang, SETTINGS))
+
+
+def test_container_payload_of_a_rank_with_a_gpu_asks_for_that_one_and_no_other() -> None:
+    gang = replace(work(4), node_of_rank=(7, 7, 8, 8), ranks=(0, 1), gpu_of_rank={0: 3, 1: 0})
+    for rank, gpu in ((0, "3"), (1, "0")):
+        body = payload(gang, rank)
+        assert body["HostConfig"]["DeviceRequests"] == [
+            {"Driver": "", "DeviceIDs": [gpu], "Capabilities": [["gpu"]]}
+        ]
+        environment = dict(pair.split("=", 1) for pair in body["Env"])
+        assert (environment["LOCAL_RANK"], environment["LOCAL_WORLD_SIZE"]) == ("0", "2")
+        assert (environment["RANK"], environment["NODE_RANK"]) == (str(rank), "0")
+    assert "DeviceRequests" not in payload(work(4), 1)["HostConfig"]
 
 
 def test_container_payload_user_variables_do_not_win_over_the_platforms() -> None:

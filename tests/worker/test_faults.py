@@ -10,6 +10,7 @@ from core.errors import (
     DiskFull,
     EngineError,
     EngineRefused,
+    GpuUnavailable,
     ImageNotFound,
     ImagePlatformMismatch,
     RegistryBusy,
@@ -83,6 +84,34 @@ def test_pull_fault_of_a_busy_registry_has_the_wait_that_it_asked_for(said: str,
         (400, "No command specified", CommandNotStarted, "No command specified"),
         (404, "No such container: abc", ContainerGone, "No such container: abc"),
         (500, "driver failed", EngineError, "start failed: driver failed"),
+        (
+            500,
+            'could not select device driver "" with capabilities: [[gpu]]',
+            GpuUnavailable,
+            'the node cannot give it its GPU: could not select device driver "" with capabilities: [[gpu]]',
+        ),
+        (
+            400,
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: "
+            "runc create failed: unable to start container process: error during container init: "
+            "error running prestart hook #0: exit status 1, stdout: , stderr: Auto-detected mode as 'legacy'\n"
+            "nvidia-container-cli: device error: 3: unknown device: unknown",
+            GpuUnavailable,
+            "the node cannot give it its GPU: nvidia-container-cli: device error: 3: unknown device",
+        ),
+        (
+            500,
+            "could not apply CDI modifications: unresolvable CDI devices nvidia.com/gpu=9",
+            GpuUnavailable,
+            "the node cannot give it its GPU: could not apply CDI modifications: unresolvable CDI devices"
+            " nvidia.com/gpu=9",
+        ),
+        (
+            400,
+            'OCI runtime create failed: exec: "nvidia-container-cli": executable file not found in $PATH: unknown',
+            CommandNotStarted,
+            "the image has no nvidia-container-cli",
+        ),
         (
             500,
             "unable to find user nosuch: no matching entries in passwd file",

@@ -13,6 +13,7 @@ from core.errors import (
     DiskFull,
     EngineError,
     EngineRefused,
+    GpuUnavailable,
     ImageNotFound,
     ImagePlatformMismatch,
     RegistryBusy,
@@ -63,6 +64,9 @@ _TABLE: tuple[tuple[re.Pattern[str], type[EngineError], str], ...] = tuple(
 _RETRY_AFTER = re.compile(r"retry[- ]after:?\s*(?P<length>[\d.]+)\s*(?P<unit>ns|us|µs|ms|s|m|h)?\b", re.IGNORECASE)
 _UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DISK_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+#: The engine has no driver for GPUs, or the driver's tools refuse. Theirs come as the runtime's refusal to start
+#: the container, which else means that its command cannot be run; a command of their name stands in quotes.
+_GPU = re.compile(r"could not select device driver|nvidia-container-[\w-]+: |CDI devices? ", re.IGNORECASE)
 #: What the engine's own runtime failed at is not the request's fault, although some engines answer it with 400.
 _RUNTIME = re.compile(r"OCI runtime|runc|containerd|shim", re.IGNORECASE)
 _START = re.compile(
@@ -108,6 +112,9 @@ def call_fault(what: str, status: int, text: str) -> EngineError:
     if _DISK_FULL.search(text):
         return DiskFull(f"the node's disk is full: {detail}")
     if what in ("create", "start"):
+        if _GPU.search(text):
+            said = next(line.strip() for line in text.splitlines() if _GPU.search(line))
+            return GpuUnavailable(f"the node cannot give it its GPU: {_NOISE.sub('', said)}")
         if re.search("exec format error", text, re.IGNORECASE):
             return ImagePlatformMismatch(f"the image is not made for this node's platform: {detail}")
         if "No such image" in text:

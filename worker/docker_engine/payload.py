@@ -57,6 +57,10 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
         body["NetworkingConfig"] = {"EndpointsConfig": {spec.network: endpoint}}
     if spec.limits.shm_bytes is not None:
         body["HostConfig"]["ShmSize"] = spec.limits.shm_bytes
+    if spec.gpu is not None:
+        # As `docker run --gpus device=N` asks for it: any driver that has GPUs.
+        request = {"Driver": "", "DeviceIDs": [str(spec.gpu)], "Capabilities": [["gpu"]]}
+        body["HostConfig"]["DeviceRequests"] = [request]
     if spec.working_directory:
         body["WorkingDir"] = spec.working_directory
     if spec.entrypoint is not None:
@@ -65,7 +69,9 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
 
 
 def network_payload(spec: NetworkSpec) -> dict[str, Any]:
-    """The body of POST /networks/create."""
+    """The body of POST /networks/create. Raises ValueError for one that is not made."""
+    if spec.subnet is None:
+        raise ValueError(f"{spec.name} is the hosts' own network: there is none to make")
     options = {"com.docker.network.bridge.enable_icc": "false"} if spec.isolated else {}
     addresses = {"Subnet": str(spec.subnet)}
     swarm: dict[str, Any] = {}

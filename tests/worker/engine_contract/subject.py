@@ -64,6 +64,12 @@ class Subject:
             labels={LABEL_INSTALLATION: self.installation, LABEL_NETWORK: "gang" if gang else "solo"},
         )
 
+    def address(self, number: int, network: NetworkSpec | None = None) -> IPv4Address:
+        """An address of a network, by default of the one that containers are on."""
+        subnet = (network or self.network).subnet
+        assert subnet is not None
+        return subnet[number]
+
     def spec(
         self,
         *command: str,

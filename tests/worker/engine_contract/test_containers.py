@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from docker.errors import APIError
 
-from core.errors import CommandNotStarted, ContainerGone, EngineError, ImageNotFound
+from core.errors import CommandNotStarted, ContainerGone, EngineError, GpuUnavailable, ImageNotFound
 from tests.lab.platform import wait_until
 from tests.worker.engine_contract.subject import LIMITS, Subject
 from worker.docker_engine.faults import last_line_of
@@ -103,6 +103,20 @@ def test_start_with_devices_that_the_node_does_not_have_is_refused(subject: Subj
     ):
         subject.steps.start(container)
     assert subject.seen(container).status == "created"
+
+
+def test_start_with_a_gpu_that_the_node_does_not_have_is_the_nodes_fault(subject: Subject) -> None:
+    container = subject.steps.create(replace(subject.spec("true"), gpu=1))
+    host = subject.api.inspect_container(container)["HostConfig"]
+    assert host["DeviceRequests"][0]["DeviceIDs"] == ["1"]
+    with pytest.raises(GpuUnavailable, match=r"the node cannot give it its GPU: could not select device driver"):
+        subject.steps.start(container)
+    assert subject.seen(container).status == "created"
+
+
+def test_create_without_a_gpu_asks_for_no_device(subject: Subject) -> None:
+    container = subject.steps.create(subject.spec("true"))
+    assert not subject.api.inspect_container(container)["HostConfig"].get("DeviceRequests")
 
 
 def test_start_on_the_hosts_network_runs(subject: Subject) -> None:
@@ -199,7 +213,7 @@ def test_start_on_a_network_that_is_not_there_is_refused(subject: Subject) -> No
 
 
 def test_start_with_an_address_that_is_taken_is_refused(subject: Subject) -> None:
-    address = IPv4Address(int(subject.network.subnet.network_address) + 77)
+    address = subject.address(77)
     holder = subject.started("sleep 60", address=address)
     other = subject.steps.create(subject.spec("true", address=address))
     with pytest.raises(EngineError, match="Address already in use"):
@@ -217,7 +231,7 @@ def test_start_with_an_address_of_another_network_is_refused(subject: Subject) -
 
 
 def test_start_gives_the_address_and_the_names_asked_for(subject: Subject) -> None:
-    address = IPv4Address(int(subject.network.subnet.network_address) + 78)
+    address = subject.address(78)
     container = subject.started("sleep 60", address=address)
     endpoint = subject.api.inspect_container(container)["NetworkSettings"]["Networks"][subject.network.name]
     assert endpoint["IPAddress"] == str(address)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from ipaddress import IPv4Address
 
 import pytest
 from docker.errors import APIError
@@ -86,7 +85,7 @@ def test_network_removed_twice_is_no_fault(subject: Subject) -> None:
 def test_network_with_a_running_container_is_kept_and_free_when_that_has_ended(subject: Subject) -> None:
     spec = subject.network_spec()
     subject.steps.ensure_network(spec)
-    address = IPv4Address(int(spec.subnet.network_address) + 10)
+    address = subject.address(10, spec)
     container = subject.started("sleep", "60", network=spec.name, address=address)
     holders = subject.api.inspect_network(spec.name)["Containers"]
     assert [holder["IPv4Address"] for holder in holders.values()] == [f"{address}/24"]

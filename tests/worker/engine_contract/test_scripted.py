@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def lab(served: ServedEngine) -> Subject:
 
 def test_device_requests_are_kept_as_they_came(lab: Subject, fake: FakeEngine) -> None:
     spec = lab.spec("sleep 60")
-    asked = [{"Driver": "nvidia", "Count": 0, "DeviceIDs": ["2"], "Capabilities": [["gpu"]]}]
-    container = lab.create_raw(spec, DeviceRequests=asked)
+    container = lab.steps.create(replace(spec, gpu=2))
+    asked = [{"Driver": "", "DeviceIDs": ["2"], "Capabilities": [["gpu"]]}]
     assert fake.container(spec.key.container_name).payload["HostConfig"]["DeviceRequests"] == asked
     assert lab.api.inspect_container(container)["HostConfig"]["DeviceRequests"] == asked
     name, body = fake.creates[-1]
