@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import psycopg
+import redis
 from psycopg import sql
 
 from deploy.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -50,6 +51,18 @@ class Servers:
             raise RuntimeError("all sixteen databases of the test broker are in use")
         head, _, _ = self._broker.rpartition("=")
         return f"{head}={number}"
+
+    def forget_brokers(self) -> None:
+        """All sixteen are free again; nobody may use one of them any more."""
+        path = self._broker.removeprefix("redis+socket://").partition("?")[0]
+        with redis.Redis(unix_socket_path=path) as broker:
+            broker.flushall()
+        self._brokers = 0
+
+    def start_all(self) -> None:
+        """Start what a test has left dead."""
+        for server in (self.postgres, self.valkey):
+            self.start(server)
 
     def kill(self, server: EmbeddedPostgres | EmbeddedValkey) -> None:
         """SIGKILL one of the two, and see it gone."""
