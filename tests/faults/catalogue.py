@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.faults import broker, crash_points, database, stops, submits, whole_system, workers
 from tests.faults.harness.trial import Lab, Outcome, Scale, Trial, run_trial
+from tests.lab.servers import Servers
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,19 @@ class Fault:
     #: rounds of a long run, unless the command says otherwise; a short one has one
     rounds: int = 1
 
-    def play(self, *, seed: int, short: bool, rounds: int = 0, folder: Path | None = None) -> Outcome:
+    def play(
+        self, servers: Servers, *, seed: int, short: bool, rounds: int = 0, folder: Path | None = None
+    ) -> Outcome:
         """Run it once, and have it judged."""
         scale = Scale(short, rounds or (1 if short else self.rounds))
         return run_trial(
-            self.run, lab=self.lab, scale=scale, seed=seed, allowed_seconds=self.allowed_seconds, folder=folder
+            self.run,
+            lab=self.lab,
+            scale=scale,
+            seed=seed,
+            allowed_seconds=self.allowed_seconds,
+            servers=servers,
+            folder=folder,
         )
 
 

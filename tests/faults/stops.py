@@ -39,14 +39,10 @@ def _cancel_in(trial: Trial, state: str, ranks: int) -> None:
         trial.client.act("POST", f"/batchJobs/{job}:cancel", json={})
     begun = time.monotonic()
     trial.wait_states([job], {"CANCELLED"}, 120)
-    trial.wait(lambda: not _containers(trial, job), 60, "its containers are gone")
+    trial.wait(lambda: not trial.platform.containers_of(job), 60, "its containers are gone")
     seconds = time.monotonic() - begun
     if seconds > trial.scale.allowed(_GRACE_SECONDS + _GONE_SECONDS):
         trial.broken("I4", f"a job cancelled in {state} had ranks for {seconds:.1f} s more")
-
-
-def _containers(trial: Trial, job: str) -> list[str]:
-    return [each.name for each in trial.platform.containers() if each.name.startswith(f"ls-{job}-")]
 
 
 def _race(trial: Trial, count: int) -> None:

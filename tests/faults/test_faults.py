@@ -7,19 +7,31 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.catalogue import FAULTS, Fault
 from tests.faults.harness.command import replay_command, show
+from tests.lab.servers import Servers
+
+
+@pytest.fixture(scope="module")
+def mortal_servers() -> Iterator[Servers]:
+    """Of these tests alone: they are killed."""
+    started = Servers()
+    yield started
+    started.stop()
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_fault_in_its_short_form_loses_doubles_and_leaves_nothing(fault: Fault, tmp_path: Path) -> None:
+def test_fault_in_its_short_form_loses_doubles_and_leaves_nothing(
+    fault: Fault, mortal_servers: Servers, tmp_path: Path
+) -> None:
     seed = secrets.randbelow(1 << 31)
     print(command := replay_command(fault, seed, short=True, rounds=1))
-    outcome = fault.play(seed=seed, short=True, folder=tmp_path / "records")
+    outcome = fault.play(mortal_servers, seed=seed, short=True, folder=tmp_path / "records")
     assert not outcome.findings, show(fault, outcome, command)
     shutil.rmtree(outcome.folder, ignore_errors=True)

@@ -137,11 +137,11 @@ def terminate_under_load(trial: Trial) -> None:
         job = trial.submit_known(ticking_job(ranks=2, ticks=int(trial.scale.pick(60, 200))))
         trial.wait_states([job], {"RUNNING"}, 120)
         for names in (("worker",), ("supervisor",), ("api",), ("beat", "worker", "supervisor", "api")):
-            before = {each.id for each in trial.platform.containers() if each.name.startswith(f"ls-{job}-")}
+            before = {each.id for each in trial.platform.containers_of(job)}
             with trial.fault(f"SIGTERM to {' and '.join(names)}"):
                 for name in names:
                     _terminate(trial, name)
-                after = {each.id for each in trial.platform.containers() if each.name.startswith(f"ls-{job}-")}
+                after = {each.id for each in trial.platform.containers_of(job)}
                 if after != before and trial.state(job) == "RUNNING":
                     trial.broken("I2", f"a deployment of {names} did something to the containers of {job}")
                 for name in names:

@@ -208,6 +208,10 @@ class Platform:
             for found in engine.containers.list(all=True, sparse=True, filters={"label": label})
         ]
 
+    def containers_of(self, job_id: str) -> list[Any]:
+        """Those of one job."""
+        return [found for found in self.containers() if found.attrs["Labels"]["longshore.job"] == job_id]
+
     def gang_networks(self) -> list[Any]:
         """Every gang network of this platform."""
         labels = [f"longshore.installation={self.installation}", "longshore.network=gang"]

@@ -58,6 +58,18 @@ class Servers:
             broker.flushdb()
         self._brokers.append(int(number))
 
+    def forget_brokers(self) -> None:
+        """All sixteen are free again; nobody may use one of them any more."""
+        path = self._broker.removeprefix("redis+socket://").partition("?")[0]
+        with redis.Redis(unix_socket_path=path) as broker:
+            broker.flushall()
+        self._brokers = 0
+
+    def start_all(self) -> None:
+        """Start what a test has left dead."""
+        for server in (self.postgres, self.valkey):
+            self.start(server)
+
     def kill(self, server: EmbeddedPostgres | EmbeddedValkey) -> None:
         """SIGKILL one of the two, and see it gone."""
         running = identity_of(server.pid) if server.pid else None

@@ -13,6 +13,7 @@ from tests.faults.harness import table
 from tests.faults.harness.checker import check_folder
 from tests.faults.harness.trial import Outcome
 from tests.lab.run import prepared
+from tests.lab.servers import Servers
 
 
 def main() -> int:
@@ -30,7 +31,11 @@ def main() -> int:
         print("name faults, or --all; there are: " + " ".join(FAULTS))
         return 2
     with prepared("busybox-static", "docker-registry", "apache2-utils"):
-        bad = [fault.id for fault in faults if not _play(fault, asked)]
+        servers = Servers()
+        try:
+            bad = [fault.id for fault in faults if not _play(fault, servers, asked)]
+        finally:
+            servers.stop()
     if bad:
         print(f"\nnot as it must be: {' '.join(bad)}")
     return 1 if bad else 0
@@ -52,12 +57,12 @@ def show(fault: Fault, outcome: Outcome, command: str) -> str:
     )
 
 
-def _play(fault: Fault, asked: argparse.Namespace) -> bool:
+def _play(fault: Fault, servers: Servers, asked: argparse.Namespace) -> bool:
     seed = secrets.randbelow(1 << 31) if asked.seed is None else asked.seed
     rounds = asked.rounds or (1 if asked.short else fault.rounds)
     command = replay_command(fault, seed, short=asked.short, rounds=rounds)
     print(f"\n{fault.id}: {fault.what}\n{command}", flush=True)
-    outcome = fault.play(seed=seed, short=asked.short, rounds=rounds, folder=asked.folder)
+    outcome = fault.play(servers, seed=seed, short=asked.short, rounds=rounds, folder=asked.folder)
     print(show(fault, outcome, command), flush=True)
     if not asked.short:
         table.add(fault, outcome, seed)

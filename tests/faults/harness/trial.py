@@ -92,7 +92,9 @@ class Outcome:
 class Trial:
     """What a fault's function works with. `chance` is all its randomness."""
 
-    def __init__(self, folder: Path, lab: Lab, scale: Scale, seed: int, allowed_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, lab: Lab, scale: Scale, seed: int, allowed_seconds: float, servers: Servers
+    ) -> None:
         self.folder, self.lab, self.scale, self.seed = folder, lab, scale, seed
         self.chance = random.Random(seed)
         self.rounds_done = 0
@@ -100,7 +102,8 @@ class Trial:
         self._allowed_seconds = scale.allowed(allowed_seconds)
         self._background: Background | None = None
         ensure_busybox()
-        self.servers = Servers()
+        self.servers = servers
+        servers.start_all()
         self.proxies: dict[tuple[str, str], ReplyProxy] = {}
         self._registry = Registry() if lab.registry else None
         self.orders = Orders(folder / "orders")
@@ -256,7 +259,8 @@ class Trial:
             self.platform.stop()
             for proxy in self.proxies.values():
                 proxy.close()
-            self.servers.stop()
+            self.servers.start_all()
+            self.servers.forget_brokers()
             if self._registry is not None:
                 self._registry.stop()
 
@@ -268,13 +272,17 @@ def run_trial(
     scale: Scale,
     seed: int,
     allowed_seconds: float,
+    servers: Servers,
     folder: Path | None = None,
 ) -> Outcome:
-    """Run a fault and have the checker judge it. The records stay in the outcome's folder."""
+    """Run a fault and have the checker judge it. The records stay in the outcome's folder.
+
+    `servers` are killed and started again as the fault likes, and are whole when it is over.
+    """
     folder = folder or Path(tempfile.mkdtemp(prefix="longshore-fault-"))
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
-    trial = Trial(folder, lab, scale, seed, allowed_seconds)
+    trial = Trial(folder, lab, scale, seed, allowed_seconds, servers)
     try:
         work(trial)
     except AssertionError as error:
