@@ -170,7 +170,7 @@ class Judge:
         for story in stories:
             by_key[story.key].append(story)
         for key, of_rank in by_key.items():
-            self._note(*_check_containers(key, of_rank, ranks.get(key)))
+            self._note(*check_containers(key, of_rank, ranks.get(key)))
         for key, row in ranks.items():
             if row.started_at is not None and key not in by_key:
                 self._note(f"{key.container_name} was started by its row, and no engine knows of it")
@@ -219,7 +219,7 @@ def _told_at(job: Any, attempt: int, ranks: Mapping[RankKey, Any]) -> float | No
     return min(moments, default=None)
 
 
-def _check_containers(key: RankKey, stories: Sequence[ContainerStory], row: Any) -> list[str]:
+def check_containers(key: RankKey, stories: Sequence[ContainerStory], row: Any) -> list[str]:
     """What the engines say of one rank's container against its row."""
     name = key.container_name
     if row is None:
