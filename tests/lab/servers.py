@@ -63,7 +63,7 @@ class Servers:
         path = self._broker.removeprefix("redis+socket://").partition("?")[0]
         with redis.Redis(unix_socket_path=path) as broker:
             broker.flushall()
-        self._brokers = 0
+        self._brokers = list(range(16))
 
     def start_all(self) -> None:
         """Start what a test has left dead."""
