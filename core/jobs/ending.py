@@ -31,6 +31,8 @@ class RankExit:
     notebook: bytes | None = None
     #: more of what it printed last, where it failed
     last_lines: str = ""
+    #: that ended its program; 0 = none did; None = nobody said
+    signal: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def record_exit(database: Database, job_id: str, attempt: int, rank: int, end: R
             message=_storable(end.last_line),
             columns={
                 "exit_code": end.exit_code,
+                "signal": end.signal,
                 "oom_killed": end.oom_killed,
                 "started_at": end.started_at,
                 "ended_at": end.ended_at,
@@ -92,7 +95,7 @@ _TOLD = select(Rank.termination_at, Rank.killed_at).where(
 def _meaning(
     connection: Connection, job: LockedJob, attempt: int, rank: int, end: RankExit
 ) -> tuple[RankState, str]:
-    """Which end it was. Out of memory is what the engine says, never a guess from the exit code.
+    """Which end it was. Out of memory, or a signal, is what is known of it, never a guess from the exit code.
 
     The engine says so of any process of the container: where the rank itself exited 0, it was a child.
     """
@@ -102,7 +105,9 @@ def _meaning(
         told = connection.execute(_TOLD, {"job": job.id, "attempt": attempt, "rank": rank}).first()
         if told is not None and told.termination_at is not None:
             return RankState.STOPPED, "KILLED" if told.killed_at is not None else "STOPPED"
-    return RankState.FAILED, "OUT_OF_MEMORY" if end.oom_killed else "EXIT_CODE"
+    if end.oom_killed:
+        return RankState.FAILED, "OUT_OF_MEMORY"
+    return RankState.FAILED, "SIGNAL" if end.signal else "EXIT_CODE"
 
 
 def record_lost(database: Database, job_id: str, attempt: int, rank: int, *, reason: str, message: str) -> Settled:
