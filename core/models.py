@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Text,
     UniqueConstraint,
     func,
@@ -403,6 +404,7 @@ class Rank(Row):
     )
     released_at: Mapped[datetime | None] = mapped_column(doc="when its container was gone and its slot free")
     exit_code: Mapped[int | None]
+    signal: Mapped[int | None] = mapped_column(SmallInteger, doc="that ended it; 0 = none did; null = not known")
     oom_killed: Mapped[bool] = mapped_column(server_default=text("false"))
     reason: Mapped[str] = mapped_column(server_default="")
     message: Mapped[str] = mapped_column(server_default="", doc="the last line it printed, or the fault")

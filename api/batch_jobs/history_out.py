@@ -10,12 +10,11 @@ from api.batch_jobs.schema_out import time_or_null
 from api.openapi.values import names_of
 from api.wire.times import format_time
 from core.jobs.history import EventRecord, RankRecord
-from core.jobs.verdict import signal_of
 from core.states import JobState, RankState
 
 
 class RankRead(TypedDict):
-    """`exitCode` null: it has not ended by itself. `signal` 0: by none, as far as the exit code says.
+    """`exitCode` null: it has not ended by itself. `signal`: that ended its program; 0: none did; null: not known.
 
     `lastLines`, oldest first, only of a rank that ended with another exit code than 0."""
 
@@ -26,7 +25,7 @@ class RankRead(TypedDict):
     nodeId: str
     containerId: str
     exitCode: int | None
-    signal: int
+    signal: int | None
     outOfMemory: bool
     reason: str
     status: str
@@ -61,8 +60,7 @@ class EventList(TypedDict):
 
 
 def rank_read(job_name: str, record: RankRecord) -> RankRead:
-    """A stored rank on the wire. Exit codes above 128 are read as a signal's, as every shell does."""
-    code = record.exit_code
+    """A stored rank on the wire."""
     return {
         "name": f"{job_name}/ranks/{record.rank}",
         "rank": record.rank,
@@ -70,8 +68,8 @@ def rank_read(job_name: str, record: RankRecord) -> RankRead:
         "state": record.state.value,
         "nodeId": record.node,
         "containerId": record.container_id,
-        "exitCode": code,
-        "signal": signal_of(code),
+        "exitCode": record.exit_code,
+        "signal": record.signal,
         "outOfMemory": record.oom_killed,
         "reason": record.reason,
         "status": record.message,

@@ -34,6 +34,8 @@ class RankExit:
     notebook: bytes | None = None
     #: more of what it printed last, where it failed
     last_lines: str = ""
+    #: that ended its program; 0 = none did; None = nobody said
+    signal: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def _rank_end(rank: int, end: RankExit, killed: bool | None) -> RankEnd:
         reason=reason,
         message=_storable(end.last_line),
         exit_code=end.exit_code,
+        signal=end.signal,
         oom_killed=end.oom_killed,
         started_at=end.started_at,
         ended_at=end.ended_at,
@@ -105,7 +108,7 @@ def _rank_end(rank: int, end: RankExit, killed: bool | None) -> RankEnd:
 
 
 def _meaning(end: RankExit, killed: bool | None) -> tuple[RankState, str]:
-    """Which end it was. Out of memory is what the engine says, never a guess from the exit code.
+    """Which end it was. Out of memory, or a signal, is what is known of it, never a guess from the exit code.
 
     The engine says so of any process of the container: where the rank itself exited 0, it was a child.
     """
@@ -113,7 +116,9 @@ def _meaning(end: RankExit, killed: bool | None) -> tuple[RankState, str]:
         return RankState.SUCCEEDED, "CHILD_OUT_OF_MEMORY" if end.oom_killed else ""
     if killed is not None:
         return RankState.STOPPED, "KILLED" if killed else "STOPPED"
-    return RankState.FAILED, "OUT_OF_MEMORY" if end.oom_killed else "EXIT_CODE"
+    if end.oom_killed:
+        return RankState.FAILED, "OUT_OF_MEMORY"
+    return RankState.FAILED, "SIGNAL" if end.signal else "EXIT_CODE"
 
 
 def record_lost(database: Database, job_id: str, attempt: int, rank: int, *, reason: str, message: str) -> Settled:

@@ -27,6 +27,7 @@ class RankRecord:
     node: str
     container_id: str
     exit_code: int | None
+    signal: int | None
     oom_killed: bool
     reason: str
     message: str
@@ -62,6 +63,7 @@ RANK_LISTING = Listing(
         "nodeId": ListField(FieldType.TEXT, Node.name, nullable=True, free_text=True),
         "containerId": ListField(FieldType.TEXT, Rank.container_id, nullable=True),
         "exitCode": ListField(FieldType.NUMBER, Rank.exit_code, nullable=True),
+        "signal": ListField(FieldType.NUMBER, Rank.signal, nullable=True),
         "outOfMemory": ListField(FieldType.BOOL, Rank.oom_killed),
         "reason": ListField(FieldType.TEXT, Rank.reason, free_text=True),
         "status": ListField(FieldType.TEXT, Rank.message, free_text=True, unbounded=True),
@@ -94,6 +96,7 @@ _RANK_COLUMNS = (
     Node.name.label("node"),
     Rank.container_id,
     Rank.exit_code,
+    Rank.signal,
     Rank.oom_killed,
     Rank.reason,
     Rank.message,

@@ -221,6 +221,8 @@ class RankEnd:
     reason: str
     message: str
     exit_code: int
+    #: that ended it; 0 = none did, None = not known
+    signal: int | None
     oom_killed: bool
     started_at: datetime
     ended_at: datetime
@@ -232,13 +234,14 @@ class RankEnd:
 # order in which they are given. The statement begins when the job's lock is had, so after any other one's end.
 _ENDED = text(
     "WITH moved AS (UPDATE ranks SET state = seen.state, reason = seen.reason, message = seen.message,"
-    " exit_code = seen.code, oom_killed = seen.oom, started_at = seen.started, ended_at = seen.ended,"
+    " exit_code = seen.code, signal = seen.signal, oom_killed = seen.oom, started_at = seen.started,"
+    " ended_at = seen.ended,"
     " log_bytes = seen.bytes, last_lines = seen.lines, lease_until = NULL,"
     " recorded_at = statement_timestamp() + seen.place * interval '1 microsecond'"
     " FROM unnest(CAST(:ranks AS int[]), CAST(:states AS text[]), CAST(:reasons AS text[]),"
-    " CAST(:messages AS text[]), CAST(:codes AS int[]), CAST(:ooms AS bool[]), CAST(:starts AS timestamptz[]),"
-    " CAST(:ends AS timestamptz[]), CAST(:byte_counts AS bigint[]), CAST(:lines AS text[])) WITH ORDINALITY"
-    " AS seen(rank, state, reason, message, code, oom, started, ended, bytes, lines, place)"
+    " CAST(:messages AS text[]), CAST(:codes AS int[]), CAST(:signals AS int[]), CAST(:ooms AS bool[]),"
+    " CAST(:starts AS timestamptz[]), CAST(:ends AS timestamptz[]), CAST(:byte_counts AS bigint[]), CAST(:lines AS text[])) WITH ORDINALITY"
+    " AS seen(rank, state, reason, message, code, signal, oom, started, ended, bytes, lines, place)"
     " WHERE job_id = :job AND attempt = :attempt AND ranks.rank = seen.rank AND ranks.state = ANY(:allowed)"
     " RETURNING job_id, attempt, ranks.rank, seen.place, ranks.state, ranks.reason, ranks.message)"
     " INSERT INTO job_events (job_id, attempt, rank, state, reason, message)"
@@ -260,6 +263,7 @@ def record_ends(connection: Connection, job_id: str, attempt: int, ends: Sequenc
             "reasons": [end.reason for end in ends],
             "messages": [end.message for end in ends],
             "codes": [end.exit_code for end in ends],
+            "signals": [end.signal for end in ends],
             "ooms": [end.oom_killed for end in ends],
             "starts": [end.started_at for end in ends],
             "ends": [end.ended_at for end in ends],

@@ -17,7 +17,7 @@ QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT = "QUEUE_TIMEOUT", "PULL_TIMEOUT", "RUN
 OVERRUN_REASONS = frozenset({QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT})
 NODE_LOST = "NODE_LOST"
 #: Reasons of a rank which did not run that are the platform's to mend. What the user can mend (no such image,
-#: no such file, access refused) is not among them, nor is a registry that has been waited for in vain
+#: no such file, access refused) is not among them, nor is a registry that has been waited for in vain.
 PLATFORM_REASONS = frozenset(
     {
         "ENGINE_ERROR",
@@ -105,6 +105,7 @@ def matches(rule: RetryRule, verdict: Verdict) -> bool:
     code = culprit.exit_code
     checks = (
         (rule.exit_codes, code is not None and any(first <= code <= last for first, last in rule.exit_codes)),
+        # By the exit code, which a signal that is known gives too: a shell passes on so what ended its program.
         (rule.signals, signal_of(code) in rule.signals),
         (rule.out_of_memory, culprit.oom_killed),
         (rule.node_lost, culprit.reason == NODE_LOST),

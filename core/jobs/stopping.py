@@ -232,6 +232,7 @@ _OUTCOMES = (
         Rank.state,
         Node.name,
         Rank.exit_code,
+        Rank.signal,
         Rank.oom_killed,
         Rank.reason,
         Rank.message,

@@ -34,6 +34,8 @@ class RankOutcome:
     state: RankState
     node: str = ""
     exit_code: int | None = None
+    #: that ended it; 0 = none did; None = nobody said
+    signal: int | None = None
     oom_killed: bool = False
     reason: str = ""
     message: str = ""
@@ -141,7 +143,7 @@ def describe_failure(outcome: RankOutcome, *, of: int) -> str:
 def signal_of(exit_code: int | None) -> int:
     """The signal that an exit code stands for by every shell's custom; 0 where it stands for none.
 
-    The engine says no more: a process that was killed and one that exits with 137 leave the same code.
+    A process that was killed, and one that exits with 137, leave the same code: see `RankOutcome.signal`.
     """
     return exit_code - 128 if exit_code is not None and 128 < exit_code < 128 + signal.NSIG else 0
 
@@ -208,13 +210,14 @@ def _cause(outcome: RankOutcome) -> str:
         return "out of memory" + (f" (exit code {code})" if code is not None else "")
     if code is None:
         return ""
-    number = signal_of(code)
-    try:
-        return (
-            f"exit code {code} (signal {number}, {signal.Signals(number).name})" if number else f"exit code {code}"
-        )
-    except ValueError:
+    number = outcome.signal or signal_of(code)
+    if outcome.signal == 0 or number == 0:
         return f"exit code {code}"
+    try:
+        name = f"signal {number}, {signal.Signals(number).name}"
+    except ValueError:
+        name = f"signal {number}"
+    return f"killed by {name}" if outcome.signal else f"exit code {code}, its own or that of {name}"
 
 
 def _reason(outcome: RankOutcome) -> str:

@@ -46,6 +46,7 @@ def failed(database: Database, create: Create, key_of: Callable[[str], str]) -> 
             message="Killed",
             columns={
                 "exit_code": 137,
+                "signal": 9,
                 "oom_killed": True,
                 "ended_at": datetime(2026, 1, 2, tzinfo=UTC),
                 "last_lines": "working\nKilled\n",
@@ -77,7 +78,7 @@ def test_ranks_of_a_job_are_listed_in_order_with_what_became_of_them(admin: http
         "endTime": "2026-01-02T00:00:00Z",
     }
     assert admin.get(f"/batchJobs/{failed}/ranks/1").json() == page["ranks"][1]
-    assert page["ranks"][0]["exitCode"] is None and page["ranks"][0]["signal"] == 0
+    assert page["ranks"][0]["exitCode"] is None and page["ranks"][0]["signal"] is None
 
 
 def test_ranks_can_be_filtered_ordered_and_paged(admin: httpx.Client, failed: str) -> None:
@@ -85,6 +86,7 @@ def test_ranks_can_be_filtered_ordered_and_paged(admin: httpx.Client, failed: st
         return [rank["rank"] for rank in admin.get(f"/batchJobs/{failed}/ranks", params=params).json()["ranks"]]
 
     assert ranks(filter="state = FAILED AND exit_code > 128") == [1]
+    assert ranks(filter="signal = 9") == [1]
     assert ranks(filter="NOT outOfMemory = true", orderBy="rank desc") == [2, 0]
     first = admin.get(f"/batchJobs/{failed}/ranks", params={"pageSize": 2}).json()
     assert ranks(pageSize=2, pageToken=first["nextPageToken"]) == [2]

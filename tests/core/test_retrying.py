@@ -294,3 +294,18 @@ def test_sweep_rings_for_the_stops_that_a_decision_left_behind(rows: RowsOnly) -
     rows.exit(job, 0, 0)
     rows.execute("UPDATE jobs SET stop_requested_at = now() - interval '1 minute' WHERE id = :j", job)
     assert job in {order.job_id for order in find_due(rows.database).stops}
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "is_retried"),
+    [(137, 9, True), (137, 0, True), (137, None, True), (139, 11, False), (9, 0, False)],
+)
+def test_rule_on_a_signal_goes_by_the_exit_code_that_a_shell_passes_on(
+    rows: RowsOnly, code: int, signal: int | None, is_retried: bool
+) -> None:
+    rules = (RetryRule(RetryAction.RETRY, signals=(9,)), RetryRule(RetryAction.FAIL))
+    job = rows.run(1, retry_policy=RetryPolicy(max_attempts=2, rules=rules))
+    rows.exit(job, 0, code, signal=signal)
+    rows.release(job, 0)
+    assert (rows.job(job).state is JobState.QUEUED) is is_retried
+    assert rows.ranks(job)[0] == (1, 0, "FAILED", "SIGNAL" if signal else "EXIT_CODE")

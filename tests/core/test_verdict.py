@@ -73,7 +73,24 @@ def test_judge_first_to_fail_across_hosts_whose_clocks_may_differ(
 
 def test_judge_exit_above_128_names_the_signal() -> None:
     verdict = judge([ended(0, FAILED, 137)])
-    assert verdict.status == "the job failed on node n1: exit code 137 (signal 9, SIGKILL)"
+    assert verdict.status == "the job failed on node n1: exit code 137, its own or that of signal 9, SIGKILL"
+
+
+@pytest.mark.parametrize(
+    ("code", "signal", "said"),
+    [
+        (137, 9, "killed by signal 9, SIGKILL"),
+        (139, 11, "killed by signal 11, SIGSEGV"),
+        (168, 40, "killed by signal 40"),
+        (137, 0, "exit code 137"),
+        (3, 0, "exit code 3"),
+        (3, None, "exit code 3"),
+        (255, None, "exit code 255"),
+    ],
+)
+def test_judge_says_no_more_of_a_signal_than_is_known(code: int, signal: int | None, said: str) -> None:
+    verdict = judge([ended(0, FAILED, code, signal=signal)])
+    assert verdict.status == f"the job failed on node n1: {said}"
 
 
 @pytest.mark.parametrize(

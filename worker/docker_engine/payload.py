@@ -6,6 +6,7 @@ from typing import Any
 
 from core.jobs.gang_networks import HOST, OVERLAY
 from core.subnets import engines_half
+from worker.docker_engine.init_words import asking
 from worker.engine import ContainerSpec, NetworkSpec
 
 #: What is added back after all capabilities are dropped: what package tools and servers in common images
@@ -27,13 +28,14 @@ LOG_CONFIG = {"Type": "local", "Config": {"max-size": "50m", "max-file": "5", "c
 
 def container_payload(spec: ContainerSpec) -> dict[str, Any]:
     """The body of POST /containers/create."""
+    environment = {**spec.environment, **asking(spec.environment)}
     endpoint: dict[str, Any] = {}
     if spec.address is not None:
         endpoint = {"IPAMConfig": {"IPv4Address": str(spec.address)}, "Aliases": [spec.hostname]}
     body: dict[str, Any] = {
         "Image": spec.image,
         "Cmd": list(spec.command) or None,
-        "Env": [f"{name}={value}" for name, value in spec.environment.items()],
+        "Env": [f"{name}={value}" for name, value in environment.items()],
         "Labels": dict(spec.labels),
         "Hostname": spec.hostname,
         "AttachStdout": False,

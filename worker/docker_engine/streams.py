@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import io
 import tarfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,11 +26,13 @@ from core.nodes import EngineFacts
 from worker.docker_engine.disk_probe import DiskProbe
 from worker.docker_engine.facts import FreeSpace, engine_facts, free_space, observation, split_time
 from worker.docker_engine.faults import call_fault, pull_fault
+from worker.docker_engine.init_words import without_words
 from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
 from worker.image_names import is_named
 
 _FRAME_HEADER = 8  # stream, three zero bytes, length as u32 big-endian (Engine API, "Attach to a container")
+_STDOUT = 1
 _NANOSECONDS = 1_000_000_000
 _CONNECT_SECONDS = 5.0
 #: aiodocker's status of a call that reached no engine.
@@ -41,7 +43,7 @@ _LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError
 
 @dataclass(frozen=True)
 class ContainerEvent:
-    """`action` is the engine's: create, start, die, oom, destroy, ..."""
+    """`action` is the engine's: start, die, oom, kill. `labels` are all its attributes, as `signal`."""
 
     key: RankKey
     container_id: str
@@ -171,7 +173,7 @@ class DockerStreams:
         The engine drops events for slow listeners, so whoever listens must list as well.
         """
         filters = orjson.loads(self._filters())
-        filters |= {"type": ["container"], "event": ["start", "die", "oom"]}
+        filters |= {"type": ["container"], "event": ["start", "die", "oom", "kill"]}
         params = {"filters": orjson.dumps(filters).decode()}
         async with self._call("events", "events", params=params, stream=True) as response:
             async for line in self._lines(response):
@@ -180,8 +182,13 @@ class DockerStreams:
                 if key is not None:
                     yield ContainerEvent(key, line["Actor"]["ID"], line["Action"], attributes)
 
-    async def log_frames(self, container: str, *, since_ns: int, follow: bool) -> AsyncIterator[LogFrame]:
-        """The container's output from a time stamp on (inclusive), frame by frame, to its end or for ever."""
+    async def log_frames(
+        self, container: str, *, since_ns: int, follow: bool, on_end: Callable[[bool], None] | None = None
+    ) -> AsyncIterator[LogFrame]:
+        """The container's output from a time stamp on (inclusive), frame by frame, to its end or for ever.
+
+        `on_end` is told whether a signal ended the program, where the container's init has said so.
+        """
         params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
         if since_ns:
             params["since"] = f"{since_ns // _NANOSECONDS}.{since_ns % _NANOSECONDS:09d}"
@@ -196,6 +203,12 @@ class DockerStreams:
                     return
                 body = await content.readexactly(int.from_bytes(header[4:], "big"))
                 stamp, _, data = body.partition(b" ")
+                if header[0] == _STDOUT:
+                    data, by_signal = without_words(whole := data)
+                    if by_signal is not None and on_end is not None:
+                        on_end(by_signal)
+                    if whole and not data:
+                        continue
                 seconds, nanos = split_time(stamp.decode("ascii"))
                 yield LogFrame(seconds * _NANOSECONDS + nanos, header[0], data)
 

@@ -28,6 +28,8 @@ from worker.supervisor.scope import NodeScope
 
 log = structlog.get_logger(__name__)
 
+#: As the engine's events name it.
+_SIGKILL = "9"
 _RECONNECT_SECONDS = 0.5
 _POLL_SECONDS = 2.0
 #: Wanted pulls are told of; a look without being told is for what was said while nobody listened.
@@ -113,6 +115,9 @@ class NodeWatch:
             # Kept by the watch: on a busy host the engine says so too late for its own record of the end.
             if event.key in self._watching:
                 self._watching[event.key].out_of_memory.set()
+        elif event.action == "kill":
+            if event.key in self._watching and event.labels.get("signal") == _SIGKILL:
+                self._watching[event.key].killed_by_call = True
         elif event.key in self._watching:
             self._watching[event.key].ended.set()
         else:

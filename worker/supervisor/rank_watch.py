@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from datetime import UTC, datetime
 
 import structlog
@@ -63,6 +64,10 @@ class RankWatch:
         self.ended = asyncio.Event()
         #: the engine has said that a process of the container was killed for its memory
         self.out_of_memory = asyncio.Event()
+        #: the engine was asked, by whomever, to kill the container
+        self.killed_by_call = False
+        #: what the container's init has said of the end, if it has
+        self._by_signal: bool | None = None
 
     async def run(self) -> None:
         """Watch until the slot is free. Raises NodeUnreachable where the engine goes away for long."""
@@ -117,7 +122,9 @@ class RankWatch:
         """Take every frame after the last one taken: those taken are the first of what an engine gives again."""
         since, taken_before = buffer.resume_ns, buffer.taken_before()
         try:
-            async for frame in self._scope.engine.log_frames(self._container_id, since_ns=since, follow=follow):
+            async for frame in self._scope.engine.log_frames(
+                self._container_id, since_ns=since, follow=follow, on_end=self._hear_end
+            ):
                 if taken_before(frame):
                     continue
                 buffer.add(frame)
@@ -129,6 +136,18 @@ class RankWatch:
         except NodeUnreachable as error:
             # The engine's restart ends every stream; whether it is away for long the caller finds out.
             log.warning("log_stream_lost", job=self.key.job_id, rank=self.key.rank, why=str(error))
+
+    def _hear_end(self, by_signal: bool) -> None:
+        self._by_signal = by_signal
+
+    def _signal(self, seen: Observation) -> int | None:
+        """Which signal ended the program; 0 for none, None where nobody has said."""
+        if self._by_signal is not None:
+            return seen.exit_code - 128 if self._by_signal else 0
+        if seen.exit_code <= 128:
+            return 0
+        # An init that is killed itself says nothing any more; only the engine, or its host, can do that.
+        return signal.SIGKILL.value if seen.exit_code == _KILLED and self.killed_by_call else None
 
     async def _ended_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -147,6 +166,7 @@ class RankWatch:
             log_bytes=buffer.byte_count,
             notebook=notebook,
             last_lines=await self._last_lines() if seen.exit_code else "",
+            signal=self._signal(seen),
         )
         try:
             await self._scope.process.exits.give(self.key, end)

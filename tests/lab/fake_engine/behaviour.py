@@ -69,6 +69,8 @@ class Behaviour:
     seconds: float | None = 0.0
     exit_code: int = 0
     oom_killed: bool = False
+    #: whether a signal is what ends it, and not its own exit
+    by_signal: bool = False
     output: tuple[Output, ...] = ()
     termination: Termination = Termination()
     create_refusal: Refusal | None = None
@@ -91,8 +93,9 @@ class Behaviour:
 def from_json(text: str | bytes) -> Behaviour:
     """A behaviour from the value of `FAKE_ENGINE`. Raises ValueError, KeyError, TypeError.
 
-    `{"seconds": 1.5 | null, "exitCode": 0, "oomKilled": false, "output": ["line\\n" | {"data", "at", "stream",
-    "times", "every"}], "onTerm": {"after": 0 | null, "exitCode": 143},
+    `{"seconds": 1.5 | null, "exitCode": 0, "oomKilled": false, "bySignal": false,
+    "output": ["line\\n" | {"data", "at", "stream", "times", "every"}],
+    "onTerm": {"after": 0 | null, "exitCode": 143},
     "createRefusal" | "startRefusal": {"status": 500, "message": "..."}, "files": {"/path": "text"}}`
     """
     said: dict[str, Any] = orjson.loads(text)
@@ -101,6 +104,7 @@ def from_json(text: str | bytes) -> Behaviour:
         seconds=said.pop("seconds", 0.0),
         exit_code=int(said.pop("exitCode", 0)),
         oom_killed=bool(said.pop("oomKilled", False)),
+        by_signal=bool(said.pop("bySignal", False)),
         output=tuple(_output(each) for each in said.pop("output", ())),
         termination=Termination(told.get("after", 0.0), int(told.get("exitCode", 143))),
         create_refusal=_refusal(said.pop("createRefusal", None)),

@@ -14,6 +14,9 @@ from tests.lab.fake_engine.logs import OutputLog
 from tests.lab.fake_engine.networks import FakeNetwork
 from tests.lab.fake_engine.stamps import short_stamp
 
+#: Of its environment: tini's level of two.
+_INIT_TALKS = "TINI_VERBOSITY=2"
+
 
 class FakeContainer:
     """`status` is the engine's word: created, running, exited, removing.
@@ -34,6 +37,7 @@ class FakeContainer:
         "id",
         "image",
         "image_reference",
+        "init_talks",
         "labels",
         "log",
         "name",
@@ -71,6 +75,8 @@ class FakeContainer:
         self.network_mode = str(host.get("NetworkMode") or "default")
         #: its first device request as engines name it, where it has one
         self.wants_devices = "".join(_device_text(each) for each in (host.get("DeviceRequests") or ())[:1])
+        #: its init is to say how its program ended
+        self.init_talks = bool(host.get("Init")) and _INIT_TALKS in (payload.get("Env") or ())
         self.behaviour = behaviour
         self.created_ns = created_ns
         self.started_ns = 0

@@ -18,10 +18,11 @@ from typing import Any
 
 import orjson
 
-from tests.lab.fake_engine.behaviour import VARIABLE, Behaviour, Refusal, from_json
+from tests.lab.fake_engine.behaviour import STDOUT, VARIABLE, Behaviour, Refusal, from_json
 from tests.lab.fake_engine.container import FakeContainer
 from tests.lab.fake_engine.events import Event, EventLog
 from tests.lab.fake_engine.images import FakeImage, FakeRegistries, ImageStore, StoredImage
+from tests.lab.fake_engine.logs import init_words
 from tests.lab.fake_engine.networks import NetworkStore, Refused
 from tests.lab.fake_engine.shell import behaviour_of_command
 from tests.lab.fake_engine.stamps import now_ns
@@ -202,17 +203,25 @@ class FakeEngine:
             return
         at = began + behaviour.seconds / self.time_scale
         if at > self.loop.time():
-            container.timer = self.loop.call_at(at, self.end, container, behaviour.exit_code, behaviour.oom_killed)
+            container.timer = self.loop.call_at(at, self._end_by_itself, container)
         else:
-            self.end(container, behaviour.exit_code, behaviour.oom_killed)
+            self._end_by_itself(container)
 
-    def end(self, container: FakeContainer, exit_code: int, oom_killed: bool = False) -> None:
-        """The container's program ends now."""
+    def _end_by_itself(self, container: FakeContainer) -> None:
+        told = container.behaviour
+        self.end(container, told.exit_code, told.oom_killed, told.by_signal)
+
+    def end(
+        self, container: FakeContainer, exit_code: int, oom_killed: bool = False, by_signal: bool | None = False
+    ) -> None:
+        """The container's program ends now; `by_signal` None: its init does too, and can say nothing of it."""
         if not container.is_running:
             return
         self._drop_timer(container)
         container.timeline = iter(())
         container.finished_ns = max(now_ns(), container.started_ns + 1)
+        if container.init_talks and by_signal is not None:
+            container.log.write(STDOUT, init_words(exit_code, by_signal), container.finished_ns)
         container.log.end(container.finished_ns)
         container.status, container.exit_code, container.pid = "exited", exit_code, 0
         container.oom_killed = oom_killed
@@ -236,16 +245,17 @@ class FakeEngine:
         self._tell(container, "kill", signal=str(number))
         told = container.behaviour.termination
         if number == signal.SIGKILL:
-            self.end(container, 128 + number)
+            self.end(container, 128 + number, by_signal=None)
         elif number == signal.SIGTERM:
+            by_signal = told.exit_code == 128 + number
             if told.after_seconds == 0:
-                self.loop.call_soon(self.end, container, told.exit_code)
+                self.loop.call_soon(self.end, container, told.exit_code, False, by_signal)
             elif told.after_seconds is not None:
                 self._drop_timer(container)
                 at = told.after_seconds / self.time_scale
-                container.timer = self.loop.call_later(at, self.end, container, told.exit_code)
+                container.timer = self.loop.call_later(at, self.end, container, told.exit_code, False, by_signal)
         elif number not in _HARMLESS:
-            self.loop.call_soon(self.end, container, 128 + number)
+            self.loop.call_soon(self.end, container, 128 + number, False, True)
 
     def remove(self, container: FakeContainer, reference: str, *, force: bool, done: Callable[[], None]) -> None:
         """Remove a container, `done` when it is gone. Raises Refused."""

@@ -7,6 +7,7 @@ what is left without a newline is kept when the container ends.
 
 from __future__ import annotations
 
+import signal
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -86,6 +87,14 @@ class OutputLog:
         self._records.append(record)
         for follower in tuple(self.followers):
             follower(record)
+
+
+def init_words(exit_code: int, by_signal: bool) -> bytes:
+    """What tini prints, all at once at the end, where it is to talk."""
+    name = signal.strsignal(exit_code - 128) if by_signal else None
+    end = f"with signal (with signal '{name}')" if by_signal else f"normally (with status '{exit_code}')"
+    said = ("Spawned child process 'sh' with pid '7'", f"Main child exited {end}")
+    return "".join(f"[INFO  tini (1)] {each}\n" for each in said).encode()
 
 
 def frame(record: tuple[int, int, bytes], *, stamped: bool) -> bytes:

@@ -158,6 +158,17 @@ class Subject:
 
         return self.run(read)
 
+    def init_said(self, container: str) -> list[bool]:
+        """What its init has said of a container's end: whether it was by a signal."""
+        said: list[bool] = []
+
+        async def read(streams: DockerStreams) -> None:
+            async for _ in streams.log_frames(container, since_ns=0, follow=False, on_end=said.append):
+                pass
+
+        self.run(read)
+        return said
+
     def remove_all(self) -> None:
         """Remove every container and network of this subject, and those that stand for somebody else's."""
         for installation in (self.installation, self.other_installation):

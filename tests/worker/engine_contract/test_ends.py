@@ -32,6 +32,50 @@ def test_signal_ends_a_program_that_does_not_mind_it(subject: Subject, signal: s
     subject.steps.remove(container)
 
 
+@pytest.mark.parametrize(
+    ("script", "fake", "code", "by_signal"),
+    [
+        ("exit 137", {"exitCode": 137}, 137, False),
+        ("kill -9 $$", {"exitCode": 137, "bySignal": True}, 137, True),
+        ("kill -SEGV $$", {"exitCode": 139, "bySignal": True}, 139, True),
+        ("sh -c 'kill -9 $$'; exit $?", {"exitCode": 137}, 137, False),
+        ("exit 0", {}, 0, False),
+    ],
+)
+def test_init_says_whether_a_signal_ended_the_program_and_nothing_of_it_is_output(
+    subject: Subject, script: str, fake: dict[str, Any], code: int, by_signal: bool
+) -> None:
+    container = subject.ended(script, fake=fake)
+    assert subject.seen(container).exit_code == code
+    assert subject.init_said(container) == [by_signal]
+    assert b"".join(frame.data for frame in subject.frames(container) if frame.stream == 1) == b""
+    subject.steps.remove(container)
+
+
+def test_init_that_ends_its_program_by_the_signal_it_is_sent_says_so_and_says_nothing_of_its_own_kill(
+    subject: Subject,
+) -> None:
+    for signal, said in (("SIGTERM", [True]), ("SIGUSR1", [True]), ("SIGKILL", [])):
+        container = subject.started("sleep", "60")
+        assert subject.steps.signal(container, signal)
+        subject.wait_end(container)
+        assert subject.init_said(container) == said, signal
+        subject.steps.remove(container)
+
+
+def test_init_leaves_the_last_line_as_it_was_where_that_has_no_end(subject: Subject) -> None:
+    container = subject.ended("printf 'a\\nno end'; exit 3", fake={"output": ["a\nno end"], "exitCode": 3})
+    assert [frame.data for frame in subject.frames(container)] == [b"a\n", b"no end"]
+    assert subject.init_said(container) == [False]
+    subject.steps.remove(container)
+
+
+def test_init_is_let_be_where_the_job_has_a_level_of_its_own(subject: Subject) -> None:
+    container = subject.ended("exit 137", environment={"TINI_VERBOSITY": "0"}, fake={"exitCode": 137})
+    assert subject.init_said(container) == []
+    subject.steps.remove(container)
+
+
 def test_signal_sigterm_that_is_caught_ends_as_the_program_says(subject: Subject) -> None:
     container = _ready(subject, _WAITS_FOR_TERM)
     assert subject.steps.signal(container, "SIGTERM")

@@ -58,10 +58,11 @@ def test_events_of_a_kill_and_a_removal_have_one_end(subject: Subject) -> None:
     async def work(streams: DockerStreams) -> Listener:
         async with Listener(streams) as listener:
             await asyncio.to_thread(subject.steps.remove, container)
-            await listener.wait_for(bool)
+            await listener.wait_for(lambda heard: any(event.action == "die" for event in heard))
             return listener
 
-    (die,) = subject.run(work).heard
+    kill, die = subject.run(work).heard
+    assert (kill.action, kill.labels["signal"]) == ("kill", "9")
     assert (die.action, die.labels["exitCode"]) == ("die", "137")
 
 
