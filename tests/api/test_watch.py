@@ -141,6 +141,25 @@ def test_watch_tells_a_new_place_in_the_queue_once_and_nothing_of_a_row_that_say
     assert watch.names() == ["job", "status", "status", "status", "state", "state", "end"]
 
 
+def test_watch_of_a_job_that_stays_as_it_is_tells_it_once(
+    served: Served, database: Database, create: Create, move: Callable[..., None]
+) -> None:
+    quiet, other = create(), create()
+    with database.transaction() as connection:
+        key = connection.execute(select(Job.id).where(Job.batch_job_id == other)).scalar_one()
+    with (
+        watching(served.url, served.user_key, quiet) as watch,
+        watching(served.url, served.user_key, other) as told,
+    ):
+        wait_until(lambda: watch.names() == told.names() == ["job"], 10, "both jobs as they are")
+        write_waiting(database, [Waiting(key, 1, "WAITING_FOR_TURN", "waiting", "waiting", position=2)])
+        wait_until(lambda: told.names() == ["job", "status"], 10, "the other's change, in a look at both")
+        move(quiet, JobState.PENDING, "room is reserved")
+        move(quiet, JobState.FAILED, "no")
+        assert watch.closed.wait(10)
+    assert watch.names() == ["job", "state", "state", "end"]
+
+
 def test_watch_goes_on_after_the_last_event_without_gap_or_repeat(
     served: Served, create: Create, move: Callable[..., None]
 ) -> None:
