@@ -33,7 +33,7 @@ from tests.lab.servers import Servers
 #: Everything that waits in the platform waits briefly, so that a recovery is seen in seconds.
 SETTINGS: Mapping[str, Any] = {
     "lease_seconds": 2,
-    "step_lease_seconds": 4,
+    "step_lease_seconds": 6,
     "sweep_seconds": 1,
     "listing_seconds": 1,
     "orphan_grace_seconds": 3,
