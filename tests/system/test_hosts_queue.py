@@ -96,7 +96,7 @@ def test_job_that_needs_the_whole_pool_starts_although_small_ones_never_cease(
         big = gang(client, "sleep 1", WHOLE_POOL, **GRACE)
         # From the end of its patience nothing new gets in its way: what runs ends within two seconds, and is
         # cleared away. The rest is for a slow machine.
-        seen = client.wait_for(big["id"], lambda job: job["startTime"] is not None, PATIENCE_SECONDS + 90)
+        seen = client.wait_for(big["id"], lambda job: job["startTime"] is not None, PATIENCE_SECONDS + 240)
     finally:
         started.set()
         feeder.join()
