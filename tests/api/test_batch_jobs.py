@@ -13,8 +13,10 @@ import redis
 
 from core.database import Database
 from core.jobs import job_moves
+from core.queue import CONTROL_QUEUE
 from core.states import JobState
 from tests.api.conftest import ACCOUNT, IMAGE
+from tests.lab.broker_lists import lists_of
 
 Create = Callable[..., str]
 UNSET = {"displayName": "", "envVars": {}, "annotations": {}, "shared": False, "role": "", "numRanks": 1}
@@ -116,10 +118,11 @@ def test_create_at_the_largest_sizes_is_accepted(admin: httpx.Client) -> None:
 def test_create_rings_for_its_pool(broker_url: str, create: Create) -> None:
     path, _, number = broker_url.removeprefix("redis+socket://").partition("?virtual_host=")
     broker = redis.Redis(unix_socket_path=path, db=int(number))
-    broker.delete("control")
+    lists = lists_of(CONTROL_QUEUE)
+    broker.delete(*lists)
     create()
     deadline = time.monotonic() + 10
-    while not (rung := broker.lrange("control", 0, -1)):
+    while not (rung := [message for each in lists for message in broker.lrange(each, 0, -1)]):
         assert time.monotonic() < deadline, "nothing was rung"
         time.sleep(0.01)
     assert json.loads(rung[0])["headers"]["task"] == "longshore.schedule"

@@ -21,6 +21,7 @@ from core.queue import CONTROL_QUEUE
 from core.settings import Settings
 from tests.api.conftest import ACCOUNT, IMAGE, Served
 from tests.api.test_node_pools import violations
+from tests.lab.broker_lists import lists_of
 from tests.lab.platform import wait_until
 
 _numbers = itertools.count()
@@ -255,7 +256,8 @@ def test_labels_that_a_node_gets_are_room_for_jobs_that_want_them_and_ring(
     pool_row = get_pool(database, ACCOUNT, pool).row
 
     def rings() -> int:
-        messages = (json.loads(message) for message in broker.lrange(CONTROL_QUEUE, 0, -1))
+        lists = lists_of(CONTROL_QUEUE)
+        messages = (json.loads(message) for each in lists for message in broker.lrange(each, 0, -1))
         return sum(json.loads(base64.b64decode(each["body"]))[0] == [pool_row] for each in messages)
 
     wait_until(lambda: rings() == 1, 10, "the change of the pool has rung")

@@ -15,6 +15,7 @@ import redis
 from core.queue import CONTROL_QUEUE, LAUNCH, SCHEDULE, group_queue
 from tests.faults.harness.load import known_job
 from tests.faults.harness.trial import Lab, Trial
+from tests.lab.broker_lists import lists_of
 from tests.lab.platform import Platform
 
 LAB = Lab(slots=24)
@@ -115,8 +116,8 @@ def restart_thrice(trial: Trial) -> None:
         trial.rounds_done += 1
 
 
-def _queues(platform: Platform) -> tuple[str, str]:
-    return CONTROL_QUEUE, group_queue(platform.installation)
+def _queues(platform: Platform) -> list[str]:
+    return [*lists_of(CONTROL_QUEUE), *lists_of(group_queue(platform.installation))]
 
 
 @contextmanager
