@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -101,6 +102,8 @@ class Trial:
         self.recoveries: list[float] = []
         self._allowed_seconds = scale.allowed(allowed_seconds)
         self._background: Background | None = None
+        self._connection: psycopg.Connection[Any] | None = None
+        self._query_lock = threading.Lock()
         ensure_busybox()
         self.servers = servers
         servers.start_all()
@@ -215,15 +218,21 @@ class Trial:
 
     def query(self, statement: str, *values: Any) -> list[Any]:
         """Rows; none where the database is away."""
-        try:
-            with psycopg.connect(self.platform.database_url, autocommit=True, connect_timeout=3) as connection:
-                return connection.execute(statement, values).fetchall()
-        except psycopg.OperationalError:
-            return []
+        with self._query_lock:
+            try:
+                if self._connection is None:
+                    url = self.platform.database_url
+                    self._connection = psycopg.connect(url, autocommit=True, connect_timeout=3)
+                return self._connection.execute(statement, values).fetchall()
+            except psycopg.OperationalError:
+                if self._connection is not None:
+                    self._connection.close()
+                self._connection = None
+                return []
 
     def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Until it holds, within a generous time: this machine may be busy."""
-        wait_until(condition, seconds, what, every=0.1)
+        wait_until(condition, seconds, what, every=0.2)
 
     def finish(self, seconds: float = 300) -> None:
         """Let everything come to rest, write the last records, end the platform. Never raises for what is found:
@@ -256,6 +265,8 @@ class Trial:
             for journal in self._journals.values():
                 journal.close()
             self.client.close()
+            if self._connection is not None:
+                self._connection.close()
             self.platform.stop()
             for proxy in self.proxies.values():
                 proxy.close()
