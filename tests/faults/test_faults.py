@@ -25,6 +25,8 @@ def mortal_servers() -> Iterator[Servers]:
     started.stop()
 
 
+# Slow until each short form has been timed on a quiet machine; one by one: `tests/faults/run F-1 --short`.
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 def test_fault_in_its_short_form_loses_doubles_and_leaves_nothing(
