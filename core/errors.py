@@ -103,6 +103,12 @@ class ImageNotFound(EngineError):
     reason = "IMAGE_NOT_FOUND"
 
 
+class ImageDiffers(EngineError):
+    """A node has another image of that name than the job runs, and no registry that it could be had from."""
+
+    reason = "IMAGE_DIFFERS"
+
+
 class RegistryDenied(EngineError):
     reason = "REGISTRY_DENIED"
 

@@ -15,7 +15,14 @@ from typing import TypeVar
 import structlog
 
 from core.database import Database
-from core.errors import CommandNotStarted, ContainerGone, EngineError, NodeUnreachable, Superseded
+from core.errors import (
+    CommandNotStarted,
+    ContainerGone,
+    EngineError,
+    ImageDiffers,
+    NodeUnreachable,
+    Superseded,
+)
 from core.failpoints import Point, failpoint
 from core.images import PullFailure, WantedImage, request_pull
 from core.jobs import launching, stopping
@@ -83,7 +90,7 @@ class Launcher:
             wanted = _wanted_image(work)
             # Values that cannot be had are found out before any rank of the gang runs; they are not kept.
             open_variables(self._database, self._keys, work.account, work.spec.secret_env_vars)
-            image = engine.find_image(work.image_digest or work.spec.image_ref)
+            image = _find_image(engine, work)
             if image is None or not self._access.is_open(work.node_id, wanted, image.image_id):
                 self._wait_for_image(work, wanted)
                 return None
@@ -302,6 +309,23 @@ def _wanted_image(work: LaunchWork) -> WantedImage:
         raise SecretGone(f"imagePullSecret: there is no secret {gone} any more")
     reference = work.image_digest if "@" in work.image_digest else work.spec.image_ref
     return WantedImage(reference, work.pull_secret)
+
+
+def _find_image(engine: Engine, work: LaunchWork) -> ImageFacts | None:
+    """The job's image on the node; None where it is to be pulled.
+
+    Raises ImageDiffers where the job runs one that came from no registry, and the node has another of its name:
+    no pull would ever bring it.
+    """
+    image = engine.find_image(work.image_digest or work.spec.image_ref)
+    if image is None and work.image_digest and "@" not in work.image_digest:
+        other = engine.find_image(work.spec.image_ref)
+        if other is not None:
+            raise ImageDiffers(
+                f"{work.spec.image_ref} is another image on this node ({other.image_id[:19]}) than the one that"
+                f" the job runs ({work.image_digest[:19]}); push it to a registry, or load the same one on every host"
+            )
+    return image
 
 
 def _start_once(
