@@ -321,9 +321,10 @@ def _find_image(engine: Engine, work: LaunchWork) -> ImageFacts | None:
     if image is None and work.image_digest and "@" not in work.image_digest:
         other = engine.find_image(work.spec.image_ref)
         if other is not None:
+            here, wanted = other.image_id[:19], work.image_digest[:19]
             raise ImageDiffers(
-                f"{work.spec.image_ref} is another image on this node ({other.image_id[:19]}) than the one that"
-                f" the job runs ({work.image_digest[:19]}); push it to a registry, or load the same one on every host"
+                f"{work.spec.image_ref} is another image on this node ({here}) than the one that the job runs"
+                f" ({wanted}); push it to a registry, or load the same one on every host"
             )
     return image
 
