@@ -31,6 +31,7 @@ from deploy.secret_keys import ensure_keys
 from tests.core.test_jobs import Pool
 from tests.lab.images import BUSYBOX, ensure_busybox
 from tests.lab.platform import ENGINE, free_octet
+from worker.docker_engine.init_words import without_words
 from worker.docker_engine.steps import DockerSteps
 from worker.launcher import Launcher
 
@@ -99,7 +100,8 @@ class Steps:
     def said(self, job_id: str, rank: int) -> str:
         container = self.engine.containers.get(f"ls-{job_id}-1-{rank}")
         container.wait(timeout=20)
-        return str(container.logs().decode())
+        lines = container.logs().splitlines(keepends=True)
+        return b"".join(without_words(line)[0] for line in lines).decode()
 
     def state(self, job_id: str) -> JobState:
         return get_job(self.database, self.pool.account, job_id).state
