@@ -157,3 +157,7 @@ class NodeUnreachable(EngineError, Unavailable):
 
 class Superseded(LongshoreError):
     """A guarded update touched no row: someone else moved the state first."""
+
+
+class OtherImageFixed(LongshoreError):
+    """Meanwhile another node has fixed which image a gang runs, and it is not the one that was used here."""

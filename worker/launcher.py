@@ -21,6 +21,7 @@ from core.errors import (
     EngineError,
     ImageDiffers,
     NodeUnreachable,
+    OtherImageFixed,
     Superseded,
 )
 from core.failpoints import Point, failpoint
@@ -117,6 +118,9 @@ class Launcher:
         except Superseded as error:
             self._undo(engine, work, str(error))
             return None
+        except OtherImageFixed as error:
+            self._make_anew(engine, work, held, str(error))
+            return None
         failpoint(Point.LAUNCH_SAVED, work.job_id)
         return replace(start, account=work.account, secret_env_vars=work.spec.secret_env_vars)
 
@@ -177,8 +181,7 @@ class Launcher:
         if any(isinstance(failure, NodeUnreachable) for failure in failures.values()):
             raise next(f for f in failures.values() if isinstance(f, NodeUnreachable))
         held.require()
-        for rank in work.ranks:
-            engine.remove(RankKey(work.job_id, work.attempt, rank).container_name)
+        _remove_all(engine, work, work.ranks)
         rank = min(failures)
         self._fail(work, [rank], failures[rank])
         self._fail(work, [other for other in work.ranks if other != rank], failures[rank])
@@ -287,10 +290,18 @@ class Launcher:
         """The job was stopped, or another step took over, while containers were being created."""
         log.info("launch_superseded", job=work.job_id, attempt=work.attempt, why=why)
         held = launching.still_held(self._database, work.job_id, work.attempt, work.ranks)
-        for rank in held:
-            engine.remove(RankKey(work.job_id, work.attempt, rank).container_name)
+        _remove_all(engine, work, held)
         if held:
             self._record_failure(work, held, PullFailure("STOPPED_BEFORE_START", why))
+
+    def _make_anew(self, engine: Engine, work: LaunchWork, held: StepLease, why: str) -> None:
+        """Two nodes looked at the same time what the image's name means, and found two images."""
+        log.warning("image_moved", job=work.job_id, attempt=work.attempt, why=why)
+        held.require()
+        _remove_all(engine, work, work.ranks)
+        message = "its image had moved on between two nodes"
+        launching.give_back(self._database, work.job_id, work.attempt, work.ranks, message=message)
+        self._bell.launch(self._settings.worker_group, work.job_id, work.attempt, work.node_id)
 
     def _ring(self, settled: stopping.Settled) -> None:
         for order in settled.stops:
@@ -300,6 +311,11 @@ class Launcher:
         if len(ranks) == 1:
             return [call(ranks[0])]
         return list(self._parallel.map(call, ranks))
+
+
+def _remove_all(engine: Engine, work: LaunchWork, ranks: Sequence[int]) -> None:
+    for rank in ranks:
+        engine.remove(RankKey(work.job_id, work.attempt, rank).container_name)
 
 
 def _wanted_image(work: LaunchWork) -> WantedImage:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, Row, and_, bindparam, func, select, text, update
 
 from core.database import Database
-from core.errors import Superseded
+from core.errors import OtherImageFixed, Superseded
 from core.jobs import job_moves, rank_moves
 from core.jobs.gang_networks import BRIDGE, HOST
 from core.jobs.stopping import LockedJob, Settled, StopOrder, lock_job, policy_of, running_status, settle
@@ -223,7 +223,7 @@ def give_back(database: Database, job_id: str, attempt: int, ranks: Sequence[int
 
 
 #: Once: every rank and attempt of a job runs what its first one did.
-_RESOLVE = text("UPDATE jobs SET image_digest = :digest WHERE id = :job AND image_digest = ''")
+_FIX_IMAGE = text("UPDATE jobs SET image_digest = :digest WHERE id = :job")
 
 
 def record_created(
@@ -237,8 +237,8 @@ def record_created(
 ) -> StartWork:
     """CREATING → CREATED; when that was the gang's last, also claim this node's ranks for their start.
 
-    Raises Superseded where the job is being stopped or the claim was lost: the containers are then the
-    caller's to remove.
+    Raises Superseded where the job is being stopped or the claim was lost, and OtherImageFixed where the job runs
+    another image than `digest`, as a node said first: the containers are then the caller's to remove.
     """
     with database.transaction() as connection:
         job = lock_job(connection, job_id)
@@ -246,7 +246,10 @@ def record_created(
             raise Superseded(f"job {job_id} is being stopped")
         if not rank_moves.record_containers(connection, job_id, attempt, containers):
             raise Superseded(f"another step holds job {job_id} on node {node_id}")
-        connection.execute(_RESOLVE, {"job": job_id, "digest": digest})
+        if not job.image_digest:
+            connection.execute(_FIX_IMAGE, {"job": job_id, "digest": digest})
+        elif job.image_digest != digest:
+            raise OtherImageFixed(f"job {job_id} runs {job.image_digest}, and not {digest}")
         return _claim_start(connection, job_id, attempt, node_id, lease_seconds, ring_others=True)
 
 

@@ -116,6 +116,7 @@ _LOCK = (
         Job.state,
         Job.attempt,
         Job.num_ranks,
+        Job.image_digest,
         Job.stop_requested_at,
         Job.reason,
         Job.status,

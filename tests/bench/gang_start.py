@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.bench.raw_engine import RawEngine, engine_seconds
 from tests.lab.images import BUSYBOX, ensure_busybox
-from tests.lab.platform import ENGINE, Platform
+from tests.lab.platform import ENGINE, Platform, wait_until
 from tests.lab.servers import Servers
 
 _THREADS = (2, 4, 8)
@@ -37,7 +37,21 @@ def platform_start(platform: Platform, image: str, ranks: int) -> tuple[float, f
     platform.client.cancel(job["id"])
     platform.client.wait_end(job["id"])
     platform.wait_at_rest()
+    if ranks > 1:
+        _wait_until_removed(platform, f"ls-{job['id']}-1", int(sent))
     return started[-1] - sent, started[-1] - started[0]
+
+
+def _wait_until_removed(platform: Platform, network: str, since: int) -> None:
+    """Return when the engine says so: it works on a removal for a while after the network is not listed any more,
+    and makes the next one wait for that."""
+    chosen = {"type": "network", "event": "destroy", "network": network}
+
+    def is_told() -> bool:
+        told = platform.engine.api.events(since=since, until=time.time(), filters=chosen, decode=True)
+        return any(told)
+
+    wait_until(is_told, 30, f"{network} is removed")
 
 
 def main() -> None:

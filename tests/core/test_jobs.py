@@ -13,7 +13,7 @@ import pytest
 from core.api_keys import authenticate
 from core.database import Database
 from core.enrolment import ensure_first_account
-from core.errors import FailedPrecondition, NotFound, Superseded
+from core.errors import FailedPrecondition, NotFound, OtherImageFixed, Superseded
 from core.jobs import ending, launching, stopping
 from core.jobs.ending import RankExit
 from core.jobs.gang_networks import networks_to_remove
@@ -137,6 +137,16 @@ def test_record_created_after_a_cancel_is_superseded(pool: Pool) -> None:
     assert launching.still_held(pool.database, job, 1, [0]) == [0]
     launching.record_failure(pool.database, job, 1, [0], reason="X", message="", released=True)
     assert pool.state(job) is JobState.CANCELLED
+
+
+def test_record_created_of_another_image_than_the_gangs_is_refused_and_keeps_the_claim(pool: Pool) -> None:
+    job = pool.submit(2)
+    pool.place(job, 2)
+    launching.claim_launch(pool.database, job, 1, pool.node.id, 60)
+    launching.record_created(pool.database, job, 1, pool.node.id, {0: "c0"}, "d", 60)
+    with pytest.raises(OtherImageFixed, match="runs d, and not e"):
+        launching.record_created(pool.database, job, 1, pool.node.id, {1: "c1"}, "e", 60)
+    assert launching.still_held(pool.database, job, 1, [0, 1]) == [1]
 
 
 def test_record_exits_of_every_rank_completes_the_job_and_frees_its_slots(pool: Pool) -> None:

@@ -76,11 +76,11 @@ def tags(hosts: Hosts) -> Iterator[Tags]:
 
 
 def pull_fails(hosts: Hosts, tags: Tags, registry: Registry, rank: int) -> Json:
-    """The image is on the other hosts, and the registry has not got it."""
+    """The image is on the other hosts, this one has it by no name, and the registry has not got it."""
     name = f"{registry.host}/team/gone-{rank}:1"
     for number in range(3):
         if number != HOST_OF[rank]:
-            tags.give(number, BUSYBOX, name)
+            tags.commit(number, name, 'LABEL kept="elsewhere"')
     return {"imageRef": name, "shellExecutor": {"command": "sleep 60"}}
 
 
@@ -155,6 +155,23 @@ def test_rank_that_fails_is_named_with_its_host_and_the_others_are_stopped(
             assert other["reason"] in ("STOPPED", "KILLED") and other["exitCode"] in (137, 143), other
         if how == "failed first":
             assert other["startTime"] is not None
+
+
+def test_image_of_no_registry_that_differs_between_hosts_fails_the_gang(
+    client: ApiClient, hosts: Hosts, tags: Tags
+) -> None:
+    """One name, two images: whichever host is first, the ranks of the other would run something else."""
+    name = "longshore-test/differs:1"
+    for number in range(3):
+        tags.commit(number, name, f"LABEL host={number}")
+    # More ranks than a host has slots, and the first host's are there before the second is begun with.
+    job = client.create(
+        nodePoolId="swarm", numRanks=RANKS, imageRef=name, shellExecutor={"command": "sleep 60"}, **GRACE
+    )
+    done = client.wait_end(job["id"], END_SECONDS)
+    assert (done["state"], done["reason"], done["attempt"]) == ("FAILED", "IMAGE_DIFFERS", 1), done["status"]
+    assert f"{name} is another image on this node" in done["status"]
+    assert "push it to a registry" in done["status"]
 
 
 def end_states(client: ApiClient, job_id: str) -> list[str]:

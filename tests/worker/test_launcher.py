@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from tests.lab.images import BUSYBOX, ensure_busybox
 from tests.lab.platform import ENGINE, free_octet
 from worker.docker_engine.init_words import without_words
 from worker.docker_engine.steps import DockerSteps
+from worker.engine import ContainerSpec
 from worker.launcher import Launcher
 
 #: To the platform another node; the launcher is given the same engine for it.
@@ -70,9 +71,12 @@ class Steps:
             solo_network=IPv4Network(f"10.{octet}.128.0/20"),
             secret_keys_file=folder / "keys",
         )
-        steps = DockerSteps(ENGINE, timeout_seconds=30)
         self.bell = Bell(make_celery(broker_url))
-        self.launcher = Launcher(database, self.bell, self.settings, lambda _: steps)
+        self.launcher = self.launcher_with(DockerSteps(ENGINE, timeout_seconds=30))
+
+    def launcher_with(self, steps: DockerSteps) -> Launcher:
+        """As another worker process has one, with its own engine client."""
+        return Launcher(self.database, self.bell, self.settings, lambda _: steps)
 
     def place_gang(self, value: str) -> str:
         """A job with a secret of this value, one rank on each node; its id."""
@@ -85,12 +89,17 @@ class Steps:
             value=value,
             created_by="a@b.c",
         )
-        spec = JobSpec(
-            BUSYBOX,
-            num_ranks=len(self.nodes),
-            executor=ShellExecutor("echo $RANK $TOKEN; ls -A /.longshore"),
-            secret_env_vars={"TOKEN": "token"},
+        return self.place(
+            JobSpec(
+                BUSYBOX,
+                num_ranks=len(self.nodes),
+                executor=ShellExecutor("echo $RANK $TOKEN; ls -A /.longshore"),
+                secret_env_vars={"TOKEN": "token"},
+            )
         )
+
+    def place(self, spec: JobSpec) -> str:
+        """A job whose ranks are placed, one on each node; its id."""
         submission = Submission(pool="default", display_name="", shared=False, spec=spec)
         job_id = submit(self.database, self.pool.caller, submission, Limits(1000, 10_000)).job.id
         placement = Placement(job_id, 1, tuple(self.nodes))
@@ -164,3 +173,43 @@ def test_secret_removed_before_the_launch_fails_the_job_without_a_container(step
     with pytest.raises(docker.errors.NotFound):
         steps.engine.containers.get(f"ls-{job_id}-1-0")
     assert "there is no secret" in get_job(steps.database, steps.pool.account, job_id).status
+
+
+class _Interrupted(DockerSteps):
+    """Lets something happen just before its first container is created."""
+
+    def __init__(self, before_create: Callable[[], None]) -> None:
+        super().__init__(ENGINE, timeout_seconds=30)
+        self._before_create: Callable[[], None] | None = before_create
+
+    def create(self, spec: ContainerSpec) -> str:
+        call, self._before_create = self._before_create, None
+        if call is not None:
+            call()
+        return super().create(spec)
+
+
+def test_gang_whose_image_moves_on_between_two_nodes_runs_one_image(steps: Steps) -> None:
+    name = "longshore-test/moving:1"
+    steps.engine.images.get(BUSYBOX).tag(name)
+    job_id = steps.place(JobSpec(name, num_ranks=2, executor=ShellExecutor("cat /which || echo old")))
+    first, last = steps.nodes
+
+    def move_on() -> None:
+        container = steps.engine.containers.run(BUSYBOX, ["sh", "-c", "echo new > /which"], detach=True)
+        container.wait()
+        container.commit(*name.split(":"))
+        container.remove()
+        steps.launcher.launch(job_id, 1, last)
+
+    other = steps.launcher_with(_Interrupted(move_on))
+    try:
+        other.launch(job_id, 1, first)
+        with pytest.raises(docker.errors.NotFound):
+            steps.engine.containers.get(f"ls-{job_id}-1-0")
+        other.launch(job_id, 1, first)
+        steps.launcher.start(job_id, 1, last, ENGINE)
+        assert [steps.said(job_id, rank) for rank in range(2)] == ["new\n", "new\n"]
+    finally:
+        remove_ours(steps.engine, steps.settings.installation)
+        steps.engine.images.remove(name, force=True)

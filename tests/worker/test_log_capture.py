@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.logs import ResumePoint
@@ -45,6 +45,7 @@ def test_capture_of_a_frame_that_was_stamped_before_those_written_before_it_take
         assert read(log, buffer, cut) + read(log, buffer, len(log)) == log
 
 
+@example(gaps_ms=[0, 0, 0, 2500], lates_ms=[0] * 30, cuts=[(2, True), (4, False)])
 @given(
     gaps_ms=st.lists(st.sampled_from([0, 0, 1, 300, 900, 2500]), max_size=30),
     lates_ms=st.lists(st.sampled_from([0, 0, 0, 1, 400, 999]), min_size=30, max_size=30),

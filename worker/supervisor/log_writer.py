@@ -48,16 +48,15 @@ class RankBuffer:
     #: where capture will resume once that lies far enough back
     _next_ns: int = 0
     _next_skip: int = 0
-    #: the latest stamp of all, and how many frames bear it
+    #: the latest stamp of all
     _newest_ns: int = 0
-    _newest_count: int = 0
 
     @classmethod
     def at(cls, key: RankKey, point: ResumePoint) -> RankBuffer:
         """Going on from what is stored."""
         buffer = cls(key, point.next_seq, point.last_ns, point.resume_ns, point.resume_skip, point.byte_count)
         buffer._next_ns, buffer._next_skip = point.resume_ns, point.resume_skip
-        buffer._newest_ns, buffer._newest_count = point.last_ns, 1
+        buffer._newest_ns = point.last_ns
         return buffer
 
     def add(self, frame: LogFrame) -> None:
@@ -87,12 +86,13 @@ class RankBuffer:
     def _count(self, time_ns: int) -> None:
         self.resume_skip += time_ns >= self.resume_ns
         self._next_skip += time_ns >= self._next_ns
-        if time_ns > self._newest_ns:
-            self._newest_ns, self._newest_count = time_ns, 0
-        self._newest_count += time_ns == self._newest_ns
-        if self._newest_ns - self._next_ns > _DISORDER_NS:
+        if time_ns <= self._newest_ns:
+            return
+        self._newest_ns = time_ns
+        if time_ns - self._next_ns > _DISORDER_NS:
             self.resume_ns, self.resume_skip = self._next_ns, self._next_skip
-            self._next_ns, self._next_skip = self._newest_ns, self._newest_count
+            # No frame before this one bears its stamp or a later one, whoever has taken them: it is the first.
+            self._next_ns, self._next_skip = time_ns, 1
 
     def take(self) -> list[ChunkToStore]:
         """Everything pending, as chunks of bounded size. Only the last one says where capture resumes."""
