@@ -93,6 +93,12 @@ class DiskFull(EngineError):
     reason = "DISK_FULL"
 
 
+class NameTaken(EngineError):
+    """Something that is not ours bears the name of a container that was to be made."""
+
+    reason = "NAME_TAKEN"
+
+
 class GpuUnavailable(EngineError):
     """The engine cannot give a container the GPU that is reserved for it on that node."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -51,6 +52,10 @@ class EngineFacts:
     free_inodes: int | None = None
     #: manager, worker, or empty: in no swarm
     swarm_role: str = ""
+    #: when the engine was started last, by its own clock; None where that cannot be told
+    started_at: datetime | None = None
+    #: whether a restart of the engine leaves containers running (live restore)
+    keeps_containers: bool = False
 
 
 @dataclass(frozen=True)

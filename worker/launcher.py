@@ -20,6 +20,7 @@ from core.errors import (
     ContainerGone,
     EngineError,
     ImageDiffers,
+    NameTaken,
     NodeUnreachable,
     OtherImageFixed,
     Superseded,
@@ -181,7 +182,8 @@ class Launcher:
         if any(isinstance(failure, NodeUnreachable) for failure in failures.values()):
             raise next(f for f in failures.values() if isinstance(f, NodeUnreachable))
         held.require()
-        _remove_all(engine, work, work.ranks)
+        # By their names: but what is somebody else's is left alone.
+        _remove_all(engine, work, [r for r in work.ranks if not isinstance(failures.get(r), NameTaken)])
         rank = min(failures)
         self._fail(work, [rank], failures[rank])
         self._fail(work, [other for other in work.ranks if other != rank], failures[rank])

@@ -17,6 +17,7 @@ from core.jobs import rank_moves
 from core.jobs.launching import run_if_all_started
 from core.jobs.rank_moves import RankEnd
 from core.jobs.stopping import LockedJob, Settled, lock_job, settle
+from core.jobs.verdict import ENGINE_RESTARTED
 from core.models import Job, Notebook, Rank
 from core.states import RankState
 
@@ -36,6 +37,8 @@ class RankExit:
     last_lines: str = ""
     #: that ended its program; 0 = none did; None = nobody said
     signal: int | None = None
+    #: its engine was started anew after the container was made, and does not keep containers running
+    engine_restarted: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,8 +113,13 @@ def _rank_end(rank: int, end: RankExit, killed: bool | None) -> RankEnd:
 def _meaning(end: RankExit, killed: bool | None) -> tuple[RankState, str]:
     """Which end it was. Out of memory, or a signal, is what is known of it, never a guess from the exit code.
 
+    An engine that is restarted tells its containers to end, and does not say so: a program that then exits 0 has
+    not done its work.
+
     The engine says so of any process of the container: where the rank itself exited 0, it was a child.
     """
+    if end.engine_restarted and killed is None:
+        return RankState.FAILED, ENGINE_RESTARTED
     if end.exit_code == 0:
         return RankState.SUCCEEDED, "CHILD_OUT_OF_MEMORY" if end.oom_killed else ""
     if killed is not None:

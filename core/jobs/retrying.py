@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.jobs.verdict import RankOutcome, Verdict, signal_of
+from core.jobs.verdict import ENGINE_RESTARTED, RankOutcome, Verdict, signal_of
 from core.policies import Backoff, RankFailurePolicy, RetryAction, RetryPolicy, RetryRule, most_attempts
 from core.states import JobState, RankState
 
@@ -108,7 +108,7 @@ def matches(rule: RetryRule, verdict: Verdict) -> bool:
         # By the exit code, which a signal that is known gives too: a shell passes on so what ended its program.
         (rule.signals, signal_of(code) in rule.signals),
         (rule.out_of_memory, culprit.oom_killed),
-        (rule.node_lost, culprit.reason == NODE_LOST),
+        (rule.node_lost, culprit.reason in (NODE_LOST, ENGINE_RESTARTED)),
         (rule.reasons, bool({verdict.reason, culprit.reason} & set(rule.reasons))),
         (rule.log_text, rule.log_text in (culprit.last_lines or culprit.message)),
     )

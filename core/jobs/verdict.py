@@ -19,6 +19,9 @@ CLOCK_TOLERANCE = timedelta(seconds=1)
 #: Ranks that a status names one by one; of more it says how many.
 _NAMED_RANKS = 8
 
+#: A rank's reason: its engine was restarted and ended it.
+ENGINE_RESTARTED = "ENGINE_RESTARTED"
+
 _FAILED = frozenset({RankState.FAILED, RankState.LOST})
 _UNDER_WAY = RANK_ENDED | {RankState.RUNNING}
 
@@ -206,6 +209,8 @@ def _by_engine_clock(outcome: RankOutcome) -> tuple[bool, float, int]:
 
 def _cause(outcome: RankOutcome) -> str:
     code = outcome.exit_code
+    if outcome.reason == ENGINE_RESTARTED:
+        return f"its engine was restarted and ended it (exit code {code})"
     if outcome.oom_killed:
         return "out of memory" + (f" (exit code {code})" if code is not None else "")
     if code is None:

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import broker, crash_points, database, stops, submits, whole_system, workers
+from tests.faults import (
+    broker,
+    crash_points,
+    database,
+    engines,
+    stops,
+    strangers,
+    submits,
+    whole_system,
+    workers,
+)
 from tests.faults.harness.trial import Lab, Outcome, Scale, Trial, run_trial
 from tests.lab.servers import Servers
 
@@ -60,6 +70,28 @@ _ALL = (
     Fault("F-13", "the database killed under load, and back after 20 s", database.kill, database.LAB, rounds=5),
     Fault("F-14", "five database connections a second ended, for 5 min", database.hang_up, database.LAB),
     Fault("F-15", "a commit that is not answered, 200 times", database.lose_commit_replies, database.PROXIED),
+    Fault(
+        "F-16",
+        "an engine without live restore killed, and back",
+        engines.kill_without_live_restore,
+        engines.RESTARTED,
+        60,
+        rounds=3,
+    ),
+    Fault(
+        "F-17",
+        "an engine with live restore killed while ranks print, and back",
+        engines.kill_with_live_restore,
+        engines.RESTORED,
+        60,
+        rounds=3,
+    ),
+    Fault("F-18", "an engine frozen for 90 s", engines.wedge, engines.WEDGED, 60),
+    Fault("F-19", "a host lost with all that it ran, under a gang", engines.lose_host, engines.LOST, 60, rounds=3),
+    Fault("F-20", "an engine cut off, for less and for more than is borne", engines.cut_off, engines.CUT, 30),
+    Fault("F-21", "the reply to create, start and remove lost", engines.lose_replies, engines.PROXIED),
+    Fault("F-22", "other actors stop, remove, imitate, take names", strangers.meddle, strangers.LAB),
+    Fault("F-23", "an engine not heard while 300 containers end", engines.miss_events, engines.PROXIED),
     Fault("F-25", "jobs cancelled in every state, and 200 as they end", stops.cancel_at_every_moment, stops.LAB),
     Fault("F-26", "ranks that ignore SIGTERM, with 500 zombies and a daemon", stops.end_what_does_not_want_to),
     Fault(

@@ -147,6 +147,11 @@ class Host:
         self._dockerd = None
         self._wait_for_containerd()
 
+    def lose(self) -> None:
+        """The host as it is without power: the engine killed, and whatever it ran on the host's own network."""
+        self.kill()
+        self._end_remains()
+
     def freeze(self) -> None:
         """SIGSTOP: it accepts connections and answers nothing."""
         os.kill(self.pid, signal.SIGSTOP)

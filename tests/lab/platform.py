@@ -43,6 +43,7 @@ RUNNING: list[Platform] = []
 class Platform:
     """Four real processes on one engine, or on all of `endpoints`. `kill` and `start` are for fault tests.
 
+    `sockets`, where given, are how tests reach the same engines past whatever is done to the platform's way.
     `network` is the pool's; nodes of an engine that is reached by a socket have this machine's address then.
     `commands` replace what some of the processes are. `variables` gives more of a process's environment, by
     its name and what it would have.
@@ -55,6 +56,7 @@ class Platform:
         *,
         slots: int = 8,
         endpoints: Sequence[str] = (ENGINE,),
+        sockets: Sequence[str] = (),
         network: str = "",
         commands: Mapping[str, Sequence[str]] | None = None,
         variables: Callable[[str, Mapping[str, str]], Mapping[str, str]] | None = None,
@@ -70,10 +72,11 @@ class Platform:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.endpoints = tuple(endpoints)
+        self._sockets = tuple(sockets or endpoints)
         self._commands = {**COMMANDS, **(commands or {})}
         self._variables = variables or (lambda name, environment: {})
         # docker-py's own client: tests look at the engine past the platform. With several it is the first's.
-        self.engine: Any = docker.DockerClient(base_url=self.endpoints[0])
+        self.engine: Any = docker.DockerClient(base_url=self._sockets[0])
         #: 10.x is this platform's address range
         self.octet: int = free_octet(self.engine, {each.octet for each in RUNNING})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -122,7 +125,7 @@ class Platform:
     @cached_property
     def engines(self) -> tuple[Any, ...]:
         """A client of each engine."""
-        return (self.engine, *(docker.DockerClient(base_url=endpoint) for endpoint in self.endpoints[1:]))
+        return (self.engine, *(docker.DockerClient(base_url=each) for each in self._sockets[1:]))
 
     def new_account(
         self, account: str, email: str, *, is_operator: bool = False, may_own_nodes: bool = False

@@ -11,14 +11,14 @@ from pathlib import Path
 
 
 class ReplyProxy:
-    """Forwards a port of its own to a port of this host, or to a Unix socket.
+    """Forwards a port of its own, or a Unix socket at `at`, to a port of this host or to a Unix socket.
 
     `withhold_after` arms it: once a client has sent these byte strings, in this order, on one connection, nothing
     comes back on that connection any more; `withheld` says that it did. `drop_reply_after` does that for exactly
     one reply and ends its connection. `cut` refuses, `black_hole` accepts and is silent, `delay_seconds` slows.
     """
 
-    def __init__(self, target: int | Path, *, address: str = "127.0.0.1") -> None:
+    def __init__(self, target: int | Path, *, address: str = "127.0.0.1", at: Path | None = None) -> None:
         self._target = target
         self._armed: tuple[bytes, ...] = ()
         #: how many more replies are to be dropped with their connections; None = those armed stay open and silent
@@ -31,8 +31,14 @@ class ReplyProxy:
         self.delay_seconds = 0.0
         self.dropped_count = 0
         self.withheld = threading.Event()
-        self._listener = socket.create_server((address, 0), backlog=512)
-        self.port = int(self._listener.getsockname()[1])
+        self.port = 0
+        if at is None:
+            self._listener = socket.create_server((address, 0), backlog=512)
+            self.port = int(self._listener.getsockname()[1])
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(at))
+            self._listener.listen(512)
         threading.Thread(target=self._accept, daemon=True).start()
 
     def withhold_after(self, words: Sequence[bytes]) -> None:

@@ -49,8 +49,14 @@ def free_space(folder: str) -> FreeSpace:
     return FreeSpace(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
 
 
-def engine_facts(info: Mapping[str, Any], free: FreeSpace | None) -> EngineFacts:
-    """From GET /info."""
+def engine_facts(
+    info: Mapping[str, Any], free: FreeSpace | None, bridge: Mapping[str, Any] | None = None
+) -> EngineFacts:
+    """From GET /info and GET /networks/bridge.
+
+    Every start of an engine makes its default bridge anew, but for one that keeps containers and has some running:
+    nothing else that it answers says when it was started.
+    """
     swarm = info.get("Swarm") or {}
     role = ""
     if swarm.get("LocalNodeState") == "active":
@@ -66,6 +72,8 @@ def engine_facts(info: Mapping[str, Any], free: FreeSpace | None) -> EngineFacts
         free_disk_bytes=None if free is None else free.disk_bytes,
         free_inodes=None if free is None else free.inodes,
         swarm_role=role,
+        started_at=engine_time(bridge["Created"]) if bridge else None,
+        keeps_containers=bool(info.get("LiveRestoreEnabled")),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
 
-from core.errors import EngineError, ImagePlatformMismatch, NodeUnreachable
+from core.errors import EngineError, ImagePlatformMismatch, NameTaken, NodeUnreachable
 from worker.docker_engine.facts import command_of, digest_of, observation
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.payload import container_payload, network_payload
@@ -127,16 +127,16 @@ class DockerSteps:
             try:
                 return str(self._api.create_container_from_config(container_payload(spec), name)["Id"])
             except (APIError, requests.exceptions.RequestException) as error:
-                # The name is taken, or the reply was lost: whatever bears our name is our container.
+                # The name is taken, or the reply was lost: what bears our name and our labels is our container.
                 if isinstance(error, APIError) and error.status_code != 409:
                     raise
                 # An engine reserves the name before the container that is to bear it can be seen.
                 deadline = time.monotonic() + _APPEARS_SECONDS
-                while (found := self._observe(name)) is None:
+                while (found := self._adopted(name, spec.labels)) is None:
                     if time.monotonic() > deadline:
                         raise
                     time.sleep(_LOOK_SECONDS)
-                return found.container_id
+                return found
 
     def has_path(self, container: str, path: str) -> bool:
         with self._translated("archive"):
@@ -186,6 +186,17 @@ class DockerSteps:
 
     def _has_network(self, name: str) -> bool:
         return any(found["Name"] == name for found in self._api.networks(names=[name]))
+
+    def _adopted(self, name: str, labels: Mapping[str, str]) -> str | None:
+        """The id of our container of this name; None where there is none. Raises NameTaken."""
+        try:
+            found = self._api.inspect_container(name)
+        except NotFound:
+            return None
+        worn = found["Config"].get("Labels") or {}
+        if any(worn.get(label) != value for label, value in labels.items()):
+            raise NameTaken(f"a container that is not the platform's is called {name}; rename or remove it")
+        return str(found["Id"])
 
     def _observe(self, container: str) -> Observation | None:
         try:

@@ -31,6 +31,7 @@ from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, 
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
 from worker.image_names import is_named
 
+_DEFAULT_BRIDGE = "bridge"
 _FRAME_HEADER = 8  # stream, three zero bytes, length as u32 big-endian (Engine API, "Attach to a container")
 _STDOUT = 1
 _NANOSECONDS = 1_000_000_000
@@ -138,14 +139,23 @@ class DockerStreams:
         try:
             async with self._call("info", "info") as response:
                 info = orjson.loads(await response.read())
+            bridge = await self._default_bridge()
             if self._endpoint.startswith("unix://"):
                 with contextlib.suppress(OSError):
                     free = await asyncio.to_thread(free_space, info["DockerRootDir"])
             else:
                 free = await self._probe.free_space()
-            return engine_facts(info, free)
+            return engine_facts(info, free, bridge)
         except (ContainerGone, KeyError, TypeError, ValueError) as error:
             raise EngineError(f"what answers at {self._endpoint} is not a Docker engine") from error
+
+    async def _default_bridge(self) -> Mapping[str, Any] | None:
+        """None where the engine was told to have none."""
+        async with self._call("network", f"networks/{_DEFAULT_BRIDGE}", missing_ok=True) as response:
+            if response.status == 404:
+                return None
+            found: Mapping[str, Any] = orjson.loads(await response.read())
+            return found
 
     async def list_containers(self) -> list[ListedContainer]:
         """Every container of this installation, running or not."""

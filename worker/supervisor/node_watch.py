@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +35,8 @@ _RECONNECT_SECONDS = 0.5
 _POLL_SECONDS = 2.0
 #: Wanted pulls are told of; a look without being told is for what was said while nobody listened.
 _WANTED_SECONDS = 10.0
+#: Of the time between two listings, the least that is waited: the first time, and later.
+_FIRST_EARLIEST, _EARLIEST = 0.2, 0.8
 
 
 class NodeWatch:
@@ -48,6 +51,8 @@ class NodeWatch:
         self._facts_due_at = 0.0
         #: a swarm's networks are removed by those who manage it
         self._manages = False
+        #: of an engine that ends its containers when it is restarted
+        self._engine_started_at: datetime | None = None
         settings = scope.settings
         self._floor = Floor(settings.min_free_disk_bytes, settings.min_free_inodes)
 
@@ -98,12 +103,15 @@ class NodeWatch:
                 await part()
             except (EngineError, Unavailable) as error:
                 log.warning("watch_interrupted", part=part.__name__, node=self._scope.node.name, why=str(error))
+                # Whether the engine was restarted is to be known before its containers are looked at again.
+                self._facts_due_at = 0.0
                 if isinstance(error, NodeUnreachable):
                     await self._scope.verb(record_silence, self._scope.database, self._scope.node.id, str(error))
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _events(self) -> None:
         # Listening begins before the listing that covers what happened earlier.
+        self._facts_due_at = 0.0
         self._listing_due.set()
         async for event in self._scope.engine.events():
             self._notice(event)
@@ -150,11 +158,15 @@ class NodeWatch:
             self._watching.pop(watch.key, None)
 
     async def _listings(self) -> None:
+        earliest = _FIRST_EARLIEST
         while True:
             self._listing_due.clear()
             await self._list()
+            # Nodes that were taken together are not to be listed together for ever.
+            wait = self._scope.settings.listing_seconds * random.uniform(earliest, 1)  # noqa: S311
+            earliest = _EARLIEST
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._listing_due.wait(), self._scope.settings.listing_seconds)
+                await asyncio.wait_for(self._listing_due.wait(), wait)
 
     async def _list(self) -> None:
         scope = self._scope
@@ -175,6 +187,7 @@ class NodeWatch:
         )
         for container in findings.watch:
             self._watch(container.key, container.container_id, container.labels.get, is_new=False)
+            self._watching[container.key].engine_restarted = self._outlived_engine(container)
         for key in findings.vanished:
             # Its watch finds nothing at the engine, and records that.
             self._watch(key, key.container_name, dict[str, str]().get, is_new=False)
@@ -186,9 +199,16 @@ class NodeWatch:
             return
         scope.networks_due.set()
 
+    def _outlived_engine(self, container: ListedContainer) -> bool:
+        """Whether its engine was restarted after it was made. One that runs all the same has nothing of that."""
+        started_at = self._engine_started_at
+        # A listing has whole seconds. No engine is restarted within one.
+        return started_at is not None and container.created_at + timedelta(seconds=1) <= started_at
+
     async def _record_facts(self, facts: EngineFacts) -> None:
         scope = self._scope
         self._manages = facts.swarm_role == MANAGER
+        self._engine_started_at = None if facts.keeps_containers else facts.started_at
         if await scope.verb(record_facts, scope.database, scope.node.id, facts, self._floor):
             scope.bell.schedule(scope.node.pool_row)
         self._facts_due_at = asyncio.get_running_loop().time() + scope.settings.facts_seconds

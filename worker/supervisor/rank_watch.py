@@ -66,6 +66,8 @@ class RankWatch:
         self.out_of_memory = asyncio.Event()
         #: the engine was asked, by whomever, to kill the container
         self.killed_by_call = False
+        #: the engine was started anew since the container was made, and ended it
+        self.engine_restarted = False
         #: what the container's init has said of the end, if it has
         self._by_signal: bool | None = None
 
@@ -167,6 +169,7 @@ class RankWatch:
             notebook=notebook,
             last_lines=await self._last_lines() if seen.exit_code else "",
             signal=self._signal(seen),
+            engine_restarted=self.engine_restarted,
         )
         try:
             await self._scope.process.exits.give(self.key, end)

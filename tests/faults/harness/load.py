@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,16 @@ def sleeping_job(*, ranks: int = 1, seconds: float = 600.0) -> KnownJob:
         "stopGracePeriod": "1s",
     }  # fmt: skip
     return KnownJob(body, {"states": ["CANCELLED"]})
+
+
+def patient_job(*, ranks: int = 1, code: int = 0, states: Sequence[str] = ("CANCELLED",)) -> KnownJob:
+    """One that is never done by itself, and exits with that code when it is told to end."""
+    command = f"trap 'exit {code}' TERM; echo up; while :; do sleep 0.2; done"
+    body = {
+        "nodePoolId": "default", "imageRef": BUSYBOX, "numRanks": ranks, "shellExecutor": {"command": command},
+        "stopGracePeriod": "1s",
+    }  # fmt: skip
+    return KnownJob(body, {"states": list(states)})
 
 
 def mixed_job(chance: random.Random, *, longest_seconds: float) -> KnownJob:

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from tests.faults.harness.checker import Finding, check_folder
+from tests.faults.harness.engines import Engines, EnginesWanted
 from tests.faults.harness.evidence import LEDGER, ROWS, SAMPLES, WITNESS
 from tests.faults.harness.journal import Journal
 from tests.faults.harness.keeper import Keeper
@@ -44,13 +45,14 @@ _ACCOUNT, _EMAIL = "acme", "ann@acme.test"
 
 @dataclass(frozen=True)
 class Lab:
-    """What a fault needs: slots of the node, more settings, proxies, a registry."""
+    """What a fault needs: slots of each node, more settings, engines, proxies, a registry."""
 
     slots: int = 16
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: (server, process): the one reaches the other through a proxy of its own
     proxied: tuple[tuple[str, str], ...] = ()
     registry: bool = False
+    engines: EnginesWanted = field(default_factory=EnginesWanted)
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,14 @@ class Trial:
         servers.start_all()
         self.proxies: dict[tuple[str, str], ReplyProxy] = {}
         self._registry = Registry() if lab.registry else None
+        self.engines = Engines(lab.engines, folder)
         self.orders = Orders(folder / "orders")
         self._journals = {name: Journal(folder / name) for name in (LEDGER, WITNESS, SAMPLES, ROWS)}
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            self.engines.end()
+            raise
 
     def _variables(self, process: str, environment: Mapping[str, str]) -> dict[str, str]:
         """Where a process's orders are, and the proxies by which it reaches servers."""
@@ -125,22 +132,22 @@ class Trial:
         return more
 
     def _open(self) -> None:
-        settings = {**SETTINGS, **self.lab.settings}
+        settings = {**SETTINGS, **self.engines.settings, **self.lab.settings}
         if self._registry is not None:
             settings["registry_config"] = self._registry.config
         self.platform = Platform(
             self.servers,
             self.folder,
             slots=self.lab.slots,
+            endpoints=self.engines.endpoints,
+            sockets=self.engines.sockets,
+            network=self.engines.network,
             variables=self._variables,
             **settings,
         )
         key = self.platform.client.http.headers["Authorization"].removeprefix("Bearer ")
         self.client = LedgerClient(self.platform.url, _ACCOUNT, key, self._journals[LEDGER])
-        engines = {
-            f"node-{number}" if number else "local": endpoint
-            for number, endpoint in enumerate(self.platform.endpoints)
-        }
+        engines = self.engines.by_name()
         self._witness = Witness(engines, self.platform.installation, self._journals[WITNESS])
         self._sampler = Sampler(
             engines,
@@ -167,11 +174,14 @@ class Trial:
     @contextmanager
     def held_back(self) -> Iterator[None]:
         """Nothing is placed meanwhile: ids of jobs must be known before the jobs come where they are awaited."""
-        self.client.act("POST", "/nodePools/default/nodes/local:drain", json={})
+        nodes = self.engines.by_name()
+        for node in nodes:
+            self.client.act("POST", f"/nodePools/default/nodes/{node}:drain", json={})
         try:
             yield
         finally:
-            self.client.act("POST", "/nodePools/default/nodes/local:undrain", json={})
+            for node in nodes:
+                self.client.act("POST", f"/nodePools/default/nodes/{node}:undrain", json={})
 
     def submit_known(self, job: KnownJob) -> str:
         """Its id."""
@@ -270,6 +280,7 @@ class Trial:
             self.platform.stop()
             for proxy in self.proxies.values():
                 proxy.close()
+            self.engines.end()
             self.servers.start_all()
             self.servers.forget_brokers()
             if self._registry is not None:
