@@ -17,6 +17,7 @@ from tests.faults import (
     whole_system,
     workers,
 )
+from tests.faults.harness.suites import Suite
 from tests.faults.harness.trial import Lab, Outcome, Scale, Trial, run_trial
 from tests.lab.servers import Servers
 
@@ -100,3 +101,41 @@ _ALL = (
 )
 
 FAULTS = {fault.id: fault for fault in _ALL}
+
+_ENDS, _POLICIES = "tests/system/test_hosts_ends.py", "tests/system/test_policies.py"
+_SUITES = (
+    Suite(
+        "F-24",
+        "the first or the last rank fails at pull, create, start, after 1 s, at the end",
+        (
+            f"{_ENDS}::test_rank_that_fails_is_named_with_its_host_and_the_others_are_stopped",
+            f"{_POLICIES}::test_failure_of_one_rank_stops_the_others_whichever_and_whenever",
+        ),
+    ),
+    Suite(
+        "F-27",
+        "out of memory, a child out of memory, killed by us, exit code 137: four records",
+        (
+            f"{_ENDS}::test_four_ends_by_a_kill_leave_four_different_records_in_a_gang",
+            f"{_POLICIES}::test_ends_by_a_kill_leave_different_records",
+        ),
+    ),
+    Suite("F-29", "a node's disk, or its inodes, full", ("tests/system/test_hosts_disk.py",)),
+    Suite("F-30", "clocks an hour off, and clocks that step", ("tests/faults/test_clocks.py",)),
+    Suite(
+        "F-31",
+        "registries that refuse, ask to wait, fail, stall, lack the platform",
+        ("tests/system/test_registry_faults.py", "tests/system/test_images.py"),
+    ),
+    Suite("L-7", "1,000 streams left without a word", ("tests/faults/test_abandoned_streams.py",)),
+    Suite(
+        "B-7",
+        "one Idempotency-Key a hundred times at once, and with another body",
+        (
+            "tests/api/test_creation.py::test_a_hundred_creates_at_a_time_with_one_key_make_one_job",
+            "tests/api/test_creation.py::test_create_again_with_the_same_key_and_another_body_is_refused",
+            "tests/api/test_creation.py::test_create_whose_reply_is_lost_with_the_process_is_found_by_the_retry",
+        ),
+    ),
+)
+SUITES = {suite.id: suite for suite in _SUITES}

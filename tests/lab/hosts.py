@@ -48,6 +48,11 @@ class Host:
         self.folder.mkdir(parents=True)
 
     @property
+    def gateway(self) -> str:
+        """This machine's address, as the host sees it."""
+        return self._lab.gateway
+
+    @property
     def data(self) -> Path:
         """Where the engine keeps its data."""
         return self.folder / "data"
@@ -148,8 +153,12 @@ class Host:
         self._wait_for_containerd()
 
     def lose(self) -> None:
-        """The host as it is without power: the engine killed, and whatever it ran on the host's own network."""
+        """The host as it is without power: nothing of the engine and of what it ran is alive."""
+        inits = [int(each.attrs["State"]["Pid"]) for each in self.engine.containers.list(ignore_removed=True)]
         self.kill()
+        for pid in filter(None, inits):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._end_remains()
 
     def freeze(self) -> None:

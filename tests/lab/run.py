@@ -21,20 +21,22 @@ from deploy.library_images import ensure_notebook_image
 from deploy.processes import SetupError
 from deploy.steps import step
 
-_PACKAGES = {
-    "busybox-static": "busybox",
-    "docker-registry": "docker-registry",
-    "apache2-utils": "htpasswd",
-    "openssh-client": "ssh",
-    "openssh-server": "sshd",
-}
+#: What the tests' labs are made of: images, a registry and its passwords, SSH, clocks that are wrong.
+PACKAGES = (
+    "busybox-static",
+    "docker-registry",
+    "apache2-utils",
+    "openssh-client",
+    "openssh-server",
+    "libfaketime",
+)
 
 
 def main() -> int:
     """Set up, run pytest with the arguments given, clean up; pytest's exit status."""
     try:
         # The compose client is only for the stack's own test, on machines that have none.
-        with prepared(*_PACKAGES, "docker-compose", notebooks=True):
+        with prepared(*PACKAGES, "docker-compose", notebooks=True):
             return int(pytest.main(sys.argv[1:]))
     except SetupError as error:
         print(f"tests/run: {error}", file=sys.stderr)

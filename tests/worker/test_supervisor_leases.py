@@ -43,7 +43,7 @@ async def hold(leases: Leases, node: int, blocked_seconds: float) -> bool:
     held = asyncio.create_task(leases.while_held(node, asyncio.get_running_loop().time()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    time.sleep(blocked_seconds)  # noqa: ASYNC251 - the loop is to be kept busy
+    time.sleep(blocked_seconds)
     await asyncio.sleep(SECONDS / 4)
     is_held = not held.done()
     for task in (renewing, held):

@@ -17,6 +17,10 @@ from tests.faults.harness.journal import Entry
 #: The longest that a gang may be seen with some of its ranks running and others not.
 GANG_SECONDS = 30.0
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
+#: What an engine says of ends that it has not seen.
+_UNKNOWN_EXIT = 255
+#: Of a rank that did not end by itself; it has printed what it had time for.
+_ENGINE_RESTARTED = "ENGINE_RESTARTED"
 _RANK_ENDED = {"SUCCEEDED", "FAILED", "STOPPED", "LOST"}
 _JOB_MOVES = {
     ("", "QUEUED"), ("QUEUED", "PENDING"), ("PENDING", "RUNNING"), ("RUNNING", "COMPLETED"),
@@ -210,9 +214,9 @@ def states_true(evidence: Evidence) -> Iterator[Finding]:
         key, seen = rank_of(row), exits.get(rank_of(row))
         if row["state"] == "SUCCEEDED" and seen != 0:
             yield Finding("illegal", "I5", f"rank {_name(key)} is SUCCEEDED; the engine says {seen}")
-        elif row["exit_code"] is not None and row["exit_code"] != seen and seen is not None:
+        elif row["exit_code"] is not None and seen not in (None, _UNKNOWN_EXIT, row["exit_code"]):
             yield Finding("illegal", "I5", f"rank {_name(key)} has exit code {row['exit_code']}; it was {seen}")
-    ended_by_engine = {row["job_id"] for row in evidence.rows["rank"] if row.get("reason") == "ENGINE_RESTARTED"}
+    ended_by_engine = {row["job_id"] for row in evidence.rows["rank"] if row.get("reason") == _ENGINE_RESTARTED}
     for job in evidence.rows["job"]:
         codes = [exits.get((job["id"], job["attempt"], rank)) for rank in range(job["num_ranks"])]
         whole = all(code == 0 for code in codes)
@@ -268,6 +272,8 @@ def output_whole(evidence: Evidence) -> Iterator[Finding]:
                 key = (job["id"], job["attempt"], int(rank))
                 row = ranks.get(key)
                 if row is None or row["state"] not in ("SUCCEEDED", "FAILED") or row["exit_code"] is None:
+                    continue
+                if row.get("reason") == _ENGINE_RESTARTED:
                     continue
                 for stream, digest in streams.items():
                     found = stored.get((*key, int(stream)))

@@ -8,12 +8,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.catalogue import FAULTS, SUITES, Fault
 from tests.faults.harness import table
 from tests.faults.harness.checker import check_folder
+from tests.faults.harness.suites import Suite
 from tests.faults.harness.trial import Outcome
-from tests.lab.run import prepared
+from tests.lab.run import PACKAGES, prepared
 from tests.lab.servers import Servers
+
+_ALL: dict[str, Fault | Suite] = {**FAULTS, **SUITES}
 
 
 def main() -> int:
@@ -26,11 +29,11 @@ def main() -> int:
     if asked.write_table:
         table.publish()
         return 0
-    faults = list(FAULTS.values()) if asked.all else [FAULTS[name] for name in asked.faults]
+    faults = list(_ALL.values()) if asked.all else [_ALL[name] for name in asked.faults]
     if not faults:
-        print("name faults, or --all; there are: " + " ".join(FAULTS))
+        print("name faults, or --all; there are: " + " ".join(_ALL))
         return 2
-    with prepared("busybox-static", "docker-registry", "apache2-utils"):
+    with prepared(*PACKAGES, notebooks=True):
         servers = Servers()
         try:
             bad = [fault.id for fault in faults if not _play(fault, servers, asked)]
@@ -46,10 +49,13 @@ def replay_command(fault: Fault, seed: int, *, short: bool, rounds: int) -> str:
     return f"tests/faults/run {fault.id} --seed {seed} --rounds {rounds}" + (" --short" if short else "")
 
 
-def show(fault: Fault, outcome: Outcome, command: str) -> str:
+def show(fault: Fault | Suite, outcome: Outcome, command: str) -> str:
     """A run in words; what was found, where its records are and how to run it again."""
     recovery = "" if outcome.recovery_seconds is None else f", recovered within {outcome.recovery_seconds:.1f} s"
-    head = f"{fault.id}: {outcome.jobs} jobs, {outcome.rounds} rounds, {outcome.seconds:.0f} s{recovery}"
+    jobs = (
+        f"{outcome.jobs} jobs, {outcome.rounds} rounds" if isinstance(fault, Fault) else f"{outcome.rounds} tests"
+    )
+    head = f"{fault.id}: {jobs}, {outcome.seconds:.0f} s{recovery}"
     if not outcome.findings:
         return f"{head}: as it must be"
     return "\n".join(
@@ -57,15 +63,21 @@ def show(fault: Fault, outcome: Outcome, command: str) -> str:
     )
 
 
-def _play(fault: Fault, servers: Servers, asked: argparse.Namespace) -> bool:
-    seed = secrets.randbelow(1 << 31) if asked.seed is None else asked.seed
-    rounds = asked.rounds or (1 if asked.short else fault.rounds)
-    command = replay_command(fault, seed, short=asked.short, rounds=rounds)
-    print(f"\n{fault.id}: {fault.what}\n{command}", flush=True)
-    outcome = fault.play(servers, seed=seed, short=asked.short, rounds=rounds, folder=asked.folder)
+def _play(fault: Fault | Suite, servers: Servers, asked: argparse.Namespace) -> bool:
+    seed: int | None = None
+    if isinstance(fault, Suite):
+        command = f"tests/faults/run {fault.id}" + (" --short" if asked.short else "")
+        print(f"\n{fault.id}: {fault.what}\n{command}", flush=True)
+        outcome = fault.play(short=asked.short, folder=asked.folder)
+    else:
+        seed = secrets.randbelow(1 << 31) if asked.seed is None else asked.seed
+        rounds = asked.rounds or (1 if asked.short else fault.rounds)
+        command = replay_command(fault, seed, short=asked.short, rounds=rounds)
+        print(f"\n{fault.id}: {fault.what}\n{command}", flush=True)
+        outcome = fault.play(servers, seed=seed, short=asked.short, rounds=rounds, folder=asked.folder)
     print(show(fault, outcome, command), flush=True)
     if not asked.short:
-        table.add(fault, outcome, seed)
+        table.add(fault.id, fault.what, outcome, command)
     if not outcome.findings and asked.folder is None:
         shutil.rmtree(outcome.folder, ignore_errors=True)
     return not outcome.findings
@@ -73,7 +85,7 @@ def _play(fault: Fault, servers: Servers, asked: argparse.Namespace) -> bool:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/faults/run", description=__doc__)
-    parser.add_argument("faults", nargs="*", metavar="F-n", choices=[[], *FAULTS], help=" ".join(FAULTS))
+    parser.add_argument("faults", nargs="*", metavar="F-n", choices=[[], *_ALL], help=" ".join(_ALL))
     parser.add_argument("--all", action="store_true", help="every fault, one after the other")
     parser.add_argument("--short", action="store_true", help="few rounds, small load: what the test suite runs")
     parser.add_argument("--seed", type=int, help="of all choices; printed where it is not given")

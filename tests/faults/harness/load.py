@@ -96,15 +96,26 @@ def mixed_job(chance: random.Random, *, longest_seconds: float) -> KnownJob:
 
 
 class Background:
-    """Mixed jobs, submitted one after the other by a thread, until `stop` or until there were `most`."""
+    """Mixed jobs, submitted one after the other by a thread, until `stop` or until there were `most`.
+
+    `may_fail`: the fault ends what runs, and which jobs that will be nobody knows.
+    """
 
     def __init__(
-        self, client: LedgerClient, seed: int, *, most: int, per_second: float, longest_seconds: float
+        self,
+        client: LedgerClient,
+        seed: int,
+        *,
+        most: int,
+        per_second: float,
+        longest_seconds: float,
+        may_fail: bool = False,
     ) -> None:
         self._client = client
         self._chance = random.Random(f"background {seed}")
         self._most, self._per_second, self._longest_seconds = most, per_second, longest_seconds
         self._over = threading.Event()
+        self._may_fail = may_fail
         self.refusals: list[str] = []
         self._thread = threading.Thread(target=self._run, name="background", daemon=True)
         self._thread.start()
@@ -119,8 +130,9 @@ class Background:
     def _run(self) -> None:
         for _ in range(self._most):
             job = mixed_job(self._chance, longest_seconds=self._longest_seconds)
+            expect = {**job.expect, "states": ["COMPLETED", "FAILED"]} if self._may_fail else job.expect
             try:
-                self._client.submit(job.body, expect=job.expect, seconds=150)
+                self._client.submit(job.body, expect=expect, seconds=150)
             except NotAccepted as error:
                 self.refusals.append(str(error))
             if self._over.wait(self._chance.expovariate(self._per_second)):

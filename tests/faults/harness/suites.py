@@ -36,7 +36,7 @@ class Suite:
         with (folder / "tests.log").open("wb") as log:
             subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=_MOST_SECONDS, check=False)
         seconds = round(time.monotonic() - begun, 1)
-        cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 - our own
+        cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
         findings = [Finding("illegal", self.id, why) for case in cases if (why := _why_not(case))]
         passed = len(cases) - len(findings)
         if not passed:

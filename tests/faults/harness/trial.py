@@ -164,11 +164,11 @@ class Trial:
         assert self._registry is not None
         return self._registry
 
-    def background(self, *, jobs: int, per_second: float = 2.0) -> None:
+    def background(self, *, jobs: int, per_second: float = 2.0, may_fail: bool = False) -> None:
         """Mixed jobs from now on, at the side of whatever the fault submits."""
         longest = self.scale.pick(2.0, 20.0)
         self._background = Background(
-            self.client, self.seed, most=jobs, per_second=per_second, longest_seconds=longest
+            self.client, self.seed, most=jobs, per_second=per_second, longest_seconds=longest, may_fail=may_fail
         )
 
     @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.lab.api_client import Json
@@ -13,12 +15,17 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 
 class FleetProcess:
-    """`python -m tests.lab.fake_engine`, from construction until `close`."""
+    """`python -m tests.lab.fake_engine`, from construction until `close`; with `variables` in its environment."""
 
-    def __init__(self, count: int, folder: Path, image: str) -> None:
+    def __init__(self, count: int, folder: Path, image: str, variables: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "tests.lab.fake_engine", "--count", str(count), "--folder", str(folder)]
         self._process = subprocess.Popen(
-            [*command, image], cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, image],
+            cwd=_ROOT,
+            env={**os.environ, **(variables or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.pid = self._process.pid
         self.endpoints = [f"unix://{folder}/{number}.sock" for number in range(count)]
