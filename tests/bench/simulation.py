@@ -5,7 +5,7 @@
 Real: the api, worker, supervisor and beat processes, Postgres, Valkey. Not real: the engines
 (tests/lab/fake_engine, in a process of its own). Jobs come through the API; `simulation_checker` says whether all
 went right, and the exit status is 1 where it did not. `--save` adds a line to `simulation.csv`, and keeps the
-scheduling rounds in a file beside it.
+scheduling rounds in a file beside it, of which `simulation_plot` makes a picture.
 """
 
 from __future__ import annotations

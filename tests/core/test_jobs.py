@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 
@@ -21,6 +22,7 @@ from core.jobs.job_moves import move_job
 from core.jobs.placing import Placement, place, take_snapshot
 from core.jobs.quotas import Limits
 from core.jobs.reading import get_job
+from core.jobs.stop_plan import intend_signals
 from core.jobs.submitting import Submission, submit
 from core.jobs.sweeping import find_due, live_groups
 from core.nodes import ensure_node, ensure_pool, nodes_of_group
@@ -147,6 +149,25 @@ def test_record_created_of_another_image_than_the_gangs_is_refused_and_keeps_the
     with pytest.raises(OtherImageFixed, match="runs d, and not e"):
         launching.record_created(pool.database, job, 1, pool.node.id, {1: "c1"}, "e", 60)
     assert launching.still_held(pool.database, job, 1, [0, 1]) == [1]
+
+
+@pytest.mark.parametrize("code", [0, 143])
+def test_exit_of_a_rank_that_its_engines_restart_ended_is_no_success(pool: Pool, code: int) -> None:
+    job = pool.run(1)
+    end = replace(exit_with(code), engine_restarted=True)
+    ending.record_exits(pool.database, job, 1, {0: end})
+    record = get_job(pool.database, pool.account, job)
+    assert (record.state, record.reason) == (JobState.FAILED, "ENGINE_RESTARTED")
+    said = f"the job failed on node local: its engine was restarted and ended it (exit code {code}): bye {code}"
+    assert record.status == said
+
+
+def test_exit_of_a_rank_that_was_told_to_stop_is_a_stop_whatever_its_engine_did(pool: Pool) -> None:
+    job = pool.run(1)
+    stopping.cancel(pool.database, pool.account, job)
+    intend_signals(pool.database, job, 1, terminate=[0], kill=[])
+    ending.record_exits(pool.database, job, 1, {0: replace(exit_with(143), engine_restarted=True)})
+    assert pool.state(job) is JobState.CANCELLED
 
 
 def test_record_exits_of_every_rank_completes_the_job_and_frees_its_slots(pool: Pool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -34,3 +35,13 @@ def test_gpus_of_an_engine_are_counted_once_each(devices: dict[str, Any], gpus: 
 def test_clones_of_one_machine_are_different_engines() -> None:
     other = engine_facts({**INFO, "Name": "host-2"}, FreeSpace(1, None))
     assert other.engine_id != engine_facts(INFO, None).engine_id
+
+
+def test_start_of_an_engine_is_when_it_made_its_default_bridge() -> None:
+    bridge = {"Id": "b", "Created": "2026-11-27T14:48:03.5+01:00"}
+    facts = engine_facts({**INFO, "LiveRestoreEnabled": True}, None, bridge)
+    assert facts.started_at == datetime(2026, 11, 27, 13, 48, 3, 500_000, UTC)
+    assert facts.keeps_containers
+    # An engine may be told to have none, and then nothing says when it was started.
+    assert engine_facts(INFO, None, None).started_at is None
+    assert not engine_facts(INFO, None, None).keeps_containers
