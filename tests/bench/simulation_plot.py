@@ -30,27 +30,26 @@ def main() -> None:
 
 def picture(rounds: Sequence[tuple[float, float]]) -> str:
     """An SVG of rounds, (candidates, milliseconds)."""
-    powers = range(1, 6)
 
     def across(count: float) -> float:
         return 70 + log10(count) * 165
 
     def down(milliseconds: float) -> float:
-        return 330 - (log10(milliseconds) - powers[0]) * 75
+        return 330 - (log10(milliseconds) - 1) * 75
 
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" width="560" height="400"'
         ' font-family="sans-serif" font-size="12">',
         '<rect width="560" height="400" fill="white"/>',
     ]
-    for power in powers:
-        y = down(10**power)
+    for power in range(1, 6):
+        y = down(10.0**power)
         parts.append(f'<path d="M70 {y:.0f}H530" stroke="#ddd"/>')
         parts.append(f'<text x="62" y="{y + 4:.0f}" text-anchor="end">{10**power:,} ms</text>')
-    for count in (1, 10, 100):
+    for count in (1.0, 10.0, 100.0):
         x = across(count)
         parts.append(f'<path d="M{x:.0f} 20V330" stroke="#ddd"/>')
-        parts.append(f'<text x="{x:.0f}" y="348" text-anchor="middle">{count}</text>')
+        parts.append(f'<text x="{x:.0f}" y="348" text-anchor="middle">{count:g}</text>')
     parts.append('<text x="300" y="372" text-anchor="middle">queued jobs that the round looked at</text>')
     for count, milliseconds in rounds:
         parts.append(f'<circle cx="{across(count):.1f}" cy="{down(milliseconds):.1f}" r="1.5" fill="#06c"/>')

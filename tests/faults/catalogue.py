@@ -11,6 +11,7 @@ from tests.faults import (
     crash_points,
     database,
     engines,
+    everything,
     stops,
     strangers,
     submits,
@@ -98,6 +99,7 @@ _ALL = (
     Fault(
         "F-32", "everything killed at once, started in six orders", whole_system.cut_power, whole_system.LAB, 120
     ),
+    Fault("F-33", "any of it at random, an hour", everything.run, everything.LAB, 60, rounds=60),
 )
 
 FAULTS = {fault.id: fault for fault in _ALL}

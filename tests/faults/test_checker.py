@@ -273,6 +273,11 @@ def _answered_503_without_when(run: Run) -> None:
     run.ledger[1] |= {"status": 503, "retry_after": ""}
 
 
+def _descriptors_kept(run: Run) -> None:
+    run.samples[0]["processes"] = {"api": {"descriptors": 40}}
+    run.samples[-1]["processes"] = {"api": {"descriptors": 400}}
+
+
 DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
     _lost: ("missed", "I1"),
     _never_ends: ("missed", "I1"),
@@ -291,6 +296,7 @@ DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
     _no_final_listing: ("leaked", "I3"),
     _slot_held: ("leaked", "I3"),
     _block_held: ("leaked", "I3"),
+    _descriptors_kept: ("leaked", "I3"),
     _half_a_gang: ("illegal", "I4"),
     _illegal_job_move: ("illegal", "I5"),
     _illegal_rank_move: ("illegal", "I5"),
@@ -335,6 +341,25 @@ def test_checker_of_half_a_gang_while_the_platform_could_not_act_finds_nothing()
     _half_a_gang(run)
     run.mark("fault", 102.5)
     run.mark("healed", 142.0)
+    assert run.verdict() == set()
+
+
+def test_checker_of_an_end_that_an_engine_did_not_live_to_tell_believes_the_row() -> None:
+    run = Run()
+    run.unsee("one", "die")
+    run.witness.append({"engine": "local", "unheard": "it is gone"})
+    assert run.verdict() == set()
+
+
+def test_checker_of_exits_0_that_an_engines_restart_made_takes_the_failure_for_true() -> None:
+    run = Run()
+    run.row("job", "one")["state"] = "FAILED"
+    run.row("rank", "one", 0).update(state="FAILED", reason="ENGINE_RESTARTED")
+    run.ledger[0]["expect"] = {"states": ["FAILED"]}
+    for row in run.rows:
+        if row["table"] == "event" and row["job_id"] == "one" and row["state"] in ("COMPLETED", "SUCCEEDED"):
+            row["state"] = "FAILED"
+    run.samples.pop()
     assert run.verdict() == set()
 
 

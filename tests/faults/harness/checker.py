@@ -19,6 +19,8 @@ GANG_SECONDS = 30.0
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED"}
 #: What an engine says of ends that it has not seen.
 _UNKNOWN_EXIT = 255
+#: Connections that are kept for the next call: of the load's client, of engines, of the database.
+_POOLED_DESCRIPTORS = 100
 #: Of a rank that did not end by itself; it has printed what it had time for.
 _ENGINE_RESTARTED = "ENGINE_RESTARTED"
 _RANK_ENDED = {"SUCCEEDED", "FAILED", "STOPPED", "LOST"}
@@ -61,6 +63,7 @@ def check(evidence: Evidence) -> list[Finding]:
         recovered,
         within_slots,
         answered,
+        let_go,
     )
     return [finding for rule in rules for finding in rule(evidence)]
 
@@ -209,12 +212,12 @@ def states_true(evidence: Evidence) -> Iterator[Finding]:
     """I5: legal paths, ends that stay, exit codes as witnessed, and success only where every rank exited 0."""
     yield from _paths(evidence)
     yield from _ends_that_changed(evidence)
-    exits = {rank_of(event): event["exit"] for event in evidence.events["die"]}
+    exits = _exits(evidence)
     for row in evidence.rows["rank"]:
         key, seen = rank_of(row), exits.get(rank_of(row))
         if row["state"] == "SUCCEEDED" and seen != 0:
             yield Finding("illegal", "I5", f"rank {_name(key)} is SUCCEEDED; the engine says {seen}")
-        elif row["exit_code"] is not None and seen not in (None, _UNKNOWN_EXIT, row["exit_code"]):
+        elif row["exit_code"] is not None and seen not in (None, row["exit_code"]):
             yield Finding("illegal", "I5", f"rank {_name(key)} has exit code {row['exit_code']}; it was {seen}")
     ended_by_engine = {row["job_id"] for row in evidence.rows["rank"] if row.get("reason") == _ENGINE_RESTARTED}
     for job in evidence.rows["job"]:
@@ -225,6 +228,16 @@ def states_true(evidence: Evidence) -> Iterator[Finding]:
         # Told to end by an engine that was stopped, a program may well exit 0; that is no success.
         if job["state"] == "FAILED" and whole and job["id"] not in ended_by_engine:
             yield Finding("illegal", "I5", f"job {job['batch_job_id']} is FAILED; every rank exited 0")
+
+
+def _exits(evidence: Evidence) -> dict[RankKey, int | None]:
+    """Exit codes as witnessed. What ended while an engine was away it does not tell later, or says 255: there the
+    row is believed, and the end that the job had to come to (I1) is what judges it."""
+    exits: dict[RankKey, int | None] = {rank_of(event): event["exit"] for event in evidence.events["die"]}
+    for row in evidence.rows["rank"]:
+        if row["node"] in evidence.unheard and exits.get(rank_of(row)) in (None, _UNKNOWN_EXIT):
+            exits[rank_of(row)] = row["exit_code"]
+    return exits
 
 
 def _paths(evidence: Evidence) -> Iterator[Finding]:
@@ -312,6 +325,20 @@ def answered(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("illegal", "I10", said)
         elif answer["status"] == 503 and not answer.get("retry_after"):
             yield Finding("illegal", "I10", f"{said} without Retry-After")
+
+
+def let_go(evidence: Evidence) -> Iterator[Finding]:
+    """I3: at rest the processes hold about as many descriptors as before the load."""
+    looked = [sample["processes"] for sample in evidence.samples if sample.get("processes")]
+    if len(looked) < 2:
+        return
+    first, last = looked[0], looked[-1]
+    for name in first.keys() & last.keys():
+        if not first[name] or not last[name]:
+            continue
+        before, after = first[name]["descriptors"], last[name]["descriptors"]
+        if after > before * 1.05 + _POOLED_DESCRIPTORS:
+            yield Finding("leaked", "I3", f"{name} holds {after} descriptors at rest; it held {before} before")
 
 
 def _name(key: RankKey) -> str:

@@ -42,6 +42,8 @@ class Evidence:
     #: witnessed events by action
     events: dict[str, list[Entry]]
     final: list[Entry]
+    #: engines that could not be listened to for a while: they are killed, and forget what ended meanwhile
+    unheard: set[str]
     samples: list[Entry]
     rows: dict[str, list[Entry]]
 
@@ -60,11 +62,11 @@ class Evidence:
         cls, ledger: Iterable[Entry], witness: Iterable[Entry], samples: Iterable[Entry], rows: Iterable[Entry]
     ) -> Evidence:
         creations, deleted, marks, answers = _read_ledger(ledger)
-        events, final = _read_witness(witness)
+        events, final, unheard = _read_witness(witness)
         by_table: dict[str, list[Entry]] = defaultdict(list)
         for row in rows:
             by_table[row["table"]].append(row)
-        return cls(creations, deleted, marks, answers, events, final, list(samples), by_table)
+        return cls(creations, deleted, marks, answers, events, final, unheard, list(samples), by_table)
 
     def outages(self) -> list[tuple[float, float]]:
         """When something was being done to the platform: from each fault to its healing, or to the end."""
@@ -116,17 +118,20 @@ def _read_ledger(entries: Iterable[Entry]) -> tuple[dict[str, Creation], set[str
     return creations, deleted, marks, answers
 
 
-def _read_witness(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], list[Entry]]:
+def _read_witness(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], list[Entry], set[str]]:
     events: dict[str, list[Entry]] = defaultdict(list)
     final: list[Entry] = []
+    unheard: set[str] = set()
     seen: set[tuple[Any, ...]] = set()
     for entry in entries:
         if entry.get("final"):
             final.append(entry)
+        elif "unheard" in entry:
+            unheard.add(entry["engine"])
         elif "action" in entry:
             # Stretches of listening overlap by design.
             mark = (entry["engine"], entry["container"], entry["action"], entry["at_ns"])
             if mark not in seen:
                 seen.add(mark)
                 events[entry["action"]].append(entry)
-    return events, final
+    return events, final, unheard

@@ -67,7 +67,7 @@ class Sampler:
                 "engines": {name: self._containers(each) for name, each in self._engines.items()}
             }
             sample |= self._rows()
-            if number % _PROCESSES_EVERY == 0:
+            if over or number % _PROCESSES_EVERY == 0:
                 sample["processes"] = {name: _held(pid) for name, pid in self._pids().items()}
             self._journal.write(**sample)
             number += 1
