@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx
@@ -15,22 +16,26 @@ from core.pools.reading import get_pool
 from deploy.processes import SetupError
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What is to be a node: its engine, who serves it, and what it has."""
+
+    endpoint: str
+    worker_group: str
+    #: how its host is reached from the others; "" = as the endpoint says
+    address: str
+    labels: Mapping[str, str]
+    cpu_count: int
+    memory_bytes: int
+
+
 class Membership(Protocol):
     """One node of one pool, there or to be made. All raise SetupError."""
 
     def network(self) -> str:
         """The pool's network."""
 
-    def join(
-        self,
-        *,
-        endpoint: str,
-        worker_group: str,
-        address: str,
-        labels: Mapping[str, str],
-        cpu_count: int,
-        memory_bytes: int,
-    ) -> str:
+    def join(self, machine: Machine) -> str:
         """Make the node, or find it as it is to be; which of the two. Without labels they stay as they are."""
 
     def look(self) -> tuple[bool, str]:
@@ -56,28 +61,23 @@ class ApiMembership:
     def network(self) -> str:
         return str(self._call("GET", f"/{self._pool}")["dockerNodePool"]["network"])
 
-    def join(
-        self,
-        *,
-        endpoint: str,
-        worker_group: str,
-        address: str,
-        labels: Mapping[str, str],
-        cpu_count: int,
-        memory_bytes: int,
-    ) -> str:
-        del cpu_count, memory_bytes
+    def join(self, machine: Machine) -> str:
         found = self._send("GET", self._path)
         if found.status_code == httpx.codes.OK:
             there = found.json()
-            if there["endpoint"] != endpoint:
+            if there["endpoint"] != machine.endpoint:
                 raise SetupError(f"node {self._node} is there, with the engine {there['endpoint']}: give --node")
-            wanted = {"address": address, "labels": dict(labels)}
+            wanted = {"address": machine.address, "labels": dict(machine.labels)}
             changes = {field: value for field, value in wanted.items() if value and there[field] != value}
             if changes:
                 self._call("PATCH", self._path, json=changes)
             return f"{self._node} is there"
-        node = {"endpoint": endpoint, "address": address, "workerGroup": worker_group, "labels": dict(labels)}
+        node = {
+            "endpoint": machine.endpoint,
+            "address": machine.address,
+            "workerGroup": machine.worker_group,
+            "labels": dict(machine.labels),
+        }
         self._call("POST", f"/{self._pool}/nodes", json={"nodeId": self._node, "node": node})
         return f"{self._node} was made"
 
@@ -121,36 +121,34 @@ class DatabaseMembership:
         except Unavailable as error:
             raise SetupError(f"the database does not answer: {error}") from error
 
-    def join(
-        self,
-        *,
-        endpoint: str,
-        worker_group: str,
-        address: str,
-        labels: Mapping[str, str],
-        cpu_count: int,
-        memory_bytes: int,
-    ) -> str:
+    def join(self, machine: Machine) -> str:
         try:
             there = get_node_details(self._database, self._account, self._pool, self._node)
         except NotFound:
             there = None
-        if there is not None and there.worker_group != worker_group:
+        if there is not None and there.worker_group != machine.worker_group:
             raise SetupError(f"node {self._node} is there, of worker group {there.worker_group}: give --node")
         ensure_node(
             self._database,
             account=self._account,
             pool=self._pool,
             name=self._node,
-            endpoint=endpoint,
-            worker_group=worker_group,
-            cpu_count=cpu_count,
-            memory_bytes=memory_bytes,
+            endpoint=machine.endpoint,
+            worker_group=machine.worker_group,
+            cpu_count=machine.cpu_count,
+            memory_bytes=machine.memory_bytes,
         )
         change_node(
-            self._database, self._account, self._pool, self._node, address=address or None, labels=labels or None
+            self._database,
+            self._account,
+            self._pool,
+            self._node,
+            address=machine.address or None,
+            labels=machine.labels or None,
         )
-        return f"{self._node} {'was made' if there is None else 'is there'}, of worker group {worker_group}"
+        return (
+            f"{self._node} {'was made' if there is None else 'is there'}, of worker group {machine.worker_group}"
+        )
 
     def look(self) -> tuple[bool, str]:
         node = get_node_details(self._database, self._account, self._pool, self._node)

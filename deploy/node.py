@@ -23,7 +23,7 @@ from deploy.base_image import ensure_python_image
 from deploy.certificates import days_left
 from deploy.engine import Engine, EnginePlace, ensure_engine
 from deploy.home import Home
-from deploy.membership import ApiMembership, DatabaseMembership, Membership
+from deploy.membership import ApiMembership, DatabaseMembership, Machine, Membership
 from deploy.node_swarm import ensure_swarm
 from deploy.processes import SetupError, wait_until
 from deploy.services import BESIDE, check_services, start_beside
@@ -113,7 +113,7 @@ def _join(
     home: Home, membership: Membership, arguments: argparse.Namespace, endpoint: str, group: str, engine: Engine
 ) -> None:
     with step("node") as line:
-        line.result = membership.join(
+        machine = Machine(
             endpoint=endpoint,
             worker_group=group,
             address=getattr(arguments, "address", "") or arguments.swarm_address,
@@ -121,6 +121,7 @@ def _join(
             cpu_count=engine.cpu_count,
             memory_bytes=engine.memory_bytes,
         )
+        line.result = membership.join(machine)
     said = ""
 
     def accepts() -> bool:

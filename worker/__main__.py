@@ -7,6 +7,7 @@ import argparse
 from core.event_log import configure_logging
 from core.settings import load_settings
 from worker.app import run_beat, run_worker
+from worker.descriptor_limit import raise_descriptor_limit
 from worker.supervisor.process import run_supervisor
 
 
@@ -16,6 +17,7 @@ def main() -> None:
     parser.add_argument("process", choices=["run", "supervise", "beat"])
     process = parser.parse_args().process
     configure_logging()
+    raise_descriptor_limit()
     settings = load_settings()
     match process:
         case "run":

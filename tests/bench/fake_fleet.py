@@ -30,7 +30,7 @@ from typing import TypeVar
 import orjson
 
 from core.jobs.launching import RankLimits
-from tests.lab.fake_engine.fleet import raise_descriptor_limit
+from worker.descriptor_limit import raise_descriptor_limit
 from worker.docker_engine.payload import container_payload, network_payload
 from worker.engine import ContainerSpec, NetworkSpec, RankKey
 

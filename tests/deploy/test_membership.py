@@ -8,7 +8,7 @@ from core.database import Database
 from core.enrolment import ensure_first_account
 from core.nodes import ensure_pool
 from core.pools.nodes import get_node_details
-from deploy.membership import DatabaseMembership
+from deploy.membership import DatabaseMembership, Machine
 from deploy.node import read_labels
 
 
@@ -48,14 +48,7 @@ def test_join_again_sets_the_labels_that_are_given_and_else_leaves_them(database
     def labels_after(**labels: str) -> dict[str, str]:
         membership = DatabaseMembership(database.url, "acme", "default", "node")
         try:
-            membership.join(
-                endpoint="unix:///x",
-                worker_group="beside-node",
-                address="",
-                labels=labels,
-                cpu_count=2,
-                memory_bytes=1 << 30,
-            )
+            membership.join(Machine("unix:///x", "beside-node", "", labels, cpu_count=2, memory_bytes=1 << 30))
         finally:
             membership.close()
         return dict(get_node_details(database, "acme", "default", "node").labels)

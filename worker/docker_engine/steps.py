@@ -22,6 +22,8 @@ from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
 from worker.image_names import is_named
 
 _CONNECTIONS = 32
+#: A worker of a thousand engines keeps so many open to each of them.
+_KEPT_CONNECTIONS = 4
 _CONNECT_SECONDS = 5.0
 _GREETING_SECONDS = 15.0
 #: How long another process may take to make the network that we were refused.
@@ -67,6 +69,7 @@ class DockerSteps:
                 version="auto",
                 timeout=int(min(_GREETING_SECONDS, timeout_seconds)),
                 num_pools=_CONNECTIONS,
+                max_pool_size=_KEPT_CONNECTIONS,
                 tls=self._tls_config(),
             )
             # A host that is gone says nothing at all: whoever connects need not wait as long as for an answer.

@@ -19,14 +19,15 @@ _ADDS_UP, _COUNTS = "F-33", ("rounds", "jobs", "missed", "twice", "leaked", "ill
 _HEAD = """\
 # What was done to it, and what was lost
 
-Written by `tests/faults/run --write-table` from the last long run of each fault (runs of F-33 add up); do not edit. In every run mixed
-jobs of one to four ranks are submitted meanwhile; an offline checker compares what the client was answered, what
-the engines say that ran, what was sampled four times a second, and the rows at the end. *Missed* are accepted jobs
-without a true end, or output that is not whole; *twice* are second containers, starts or rows; *leaked* are
-containers, networks, slots or address blocks that are left at rest; *illegal* is everything else that must not be:
-states, exit codes, half-started gangs, nodes over their slots, a recovery that took too long. *Recovery* is the
-longest time from the end of a fault until a job submitted then had run. Where no jobs are counted, tests of the
-suite rehearse the fault and judge it themselves; rounds are then those that passed, illegal those that did not.
+Written by `tests/faults/run --write-table` from the last long run of each fault; runs of F-33 add up. In every run
+mixed jobs of one to four ranks are submitted meanwhile; an offline checker compares what the client was answered,
+what the engines say that ran, what was sampled four times a second, and the rows at the end. *Missed* are accepted
+jobs without a true end, or output that is not whole; *twice* are second containers, starts or rows; *leaked* are
+containers, networks, slots, address blocks or descriptors that are left at rest; *illegal* is everything else that
+must not be: states, exit codes, half-started gangs, nodes over their slots, a recovery that took too long.
+*Recovery* is the longest time from the end of a fault until a job submitted then had run. Where no jobs are
+counted, tests of the suite rehearse the fault and judge it themselves; rounds are then those that passed, illegal
+those that did not.
 
 | Fault | What is done | Rounds | Jobs | Missed | Twice | Leaked | Illegal | Recovery | Run again with |
 |---|---|---:|---:|---:|---:|---:|---:|---:|---|

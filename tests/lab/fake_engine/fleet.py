@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -14,6 +13,7 @@ from tests.lab.fake_engine.calls import answer
 from tests.lab.fake_engine.engine import FakeEngine, HostFacts
 from tests.lab.fake_engine.http_server import Connection
 from tests.lab.fake_engine.images import FakeImage, FakeRegistries
+from worker.descriptor_limit import raise_descriptor_limit
 
 T = TypeVar("T")
 
@@ -158,10 +158,3 @@ class FakeFleet:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def raise_descriptor_limit() -> None:
-    """One socket per engine, and some for each of its clients, are more than the usual limit of 1,024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
