@@ -129,6 +129,8 @@ _SUITES = (
         "registries that refuse, ask to wait, fail, stall, lack the platform",
         ("tests/system/test_registry_faults.py", "tests/system/test_images.py"),
     ),
+    Suite("L-1", "100,000 submissions as fast as they are taken", ("tests/faults/test_many_submits.py",)),
+    Suite("L-3", "ten times too much asked for, 10 min", ("tests/faults/test_overload.py",)),
     Suite("L-7", "1,000 streams left without a word", ("tests/faults/test_abandoned_streams.py",)),
     Suite(
         "B-7",

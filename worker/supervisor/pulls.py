@@ -74,9 +74,7 @@ class Pulls:
             granted = await self._bring_patiently(pull)
         except _Unwanted:
             log.info("pull_unwanted", image=image.image_ref)
-            del self._going[image]
-            # Who has asked since it was forgotten was taken for one who waits for it.
-            self._scope.woken.set()
+            self._forget(image)
             return
         except EngineError as error:
             failure = PullFailure(error.reason, str(error))
@@ -84,14 +82,18 @@ class Pulls:
             failure = PullFailure("PULL_TIMEOUT", f"{image.image_ref}: the pull made no progress or took too long")
         if failure is not None:
             log.warning("pull_failed", image=image.image_ref, reason=failure.reason, why=failure.message)
-        # Forgotten before it is recorded: whoever asks again after that is a new pull.
-        del self._going[image]
         orders = await self._scope.verb(
             record_pull, self._scope.database, self._scope.node.id, image, failure, granted=granted
         )
+        self._forget(image)
         failpoint(Point.PULL_RECORDED, image.image_ref)
         for order in orders:
             self._scope.bell.launch(order.worker_group, order.job_id, order.attempt, order.node_id)
+
+    def _forget(self, image: WantedImage) -> None:
+        """Its row is not WANTED any more, unless somebody has asked since: then he was taken for one who waits."""
+        del self._going[image]
+        self._scope.woken.set()
 
     async def _bring_patiently(self, pull: WantedPull) -> bool:
         """`_bring`, again and again while a registry only asks for patience. Raises _Unwanted besides."""
