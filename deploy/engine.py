@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from deploy.processes import SetupError, identity_of, is_running, run, spawn, st
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 _EXEC_ROOT = Path("/var/run/docker")
+_DAEMON_FILE = Path("/etc/docker/daemon.json")
 _START_SECONDS = 60.0
 
 
@@ -110,17 +112,31 @@ def _start(home: Home, place: EnginePlace, refusal: str) -> str:
                 f"no Docker engine answers at {place.socket} ({refusal}); install and start one "
                 "(on Debian or Ubuntu this command does it when run as root), or set DOCKER_HOST"
             )
+        if _has_systemd() and place.live_restore:
+            # It starts the engine as soon as that is installed.
+            keep_containers()
         installed = packages.install("docker.io", "iptables")
     elif os.geteuid() != 0:
         raise SetupError(f"no engine answers at {place.socket}; start it with `sudo systemctl start docker`")
     prefix = f"was installed ({' '.join(installed)}) and " if installed else "was "
-    if Path("/proc/1/comm").read_text().strip() == "systemd" and place.data_root is None:
+    if _has_systemd() and place.data_root is None:
         said = run(["systemctl", "start", "docker"])
         if said.returncode != 0:
             raise SetupError("systemd did not start the engine; see `journalctl -u docker`")
         return prefix + "started by systemd, whose it stays"
     _start_detached(home, place)
     return prefix + "started by us"
+
+
+def _has_systemd() -> bool:
+    return Path("/proc/1/comm").read_text().strip() == "systemd"
+
+
+def keep_containers(file: Path = _DAEMON_FILE) -> None:
+    """Have an engine that is to be installed leave containers running when it ends; a file that is there stays."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"live-restore": True}) + "\n")
 
 
 def _start_detached(home: Home, place: EnginePlace) -> None:

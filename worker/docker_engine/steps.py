@@ -12,6 +12,7 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
+from docker.transport import UnixHTTPAdapter
 
 from core.errors import EngineError, ImagePlatformMismatch, NameTaken, NodeUnreachable
 from worker.docker_engine.facts import command_of, digest_of, observation
@@ -21,9 +22,10 @@ from worker.docker_engine.transport import EngineAccess, ssh_tunnel, tls_files
 from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
 from worker.image_names import is_named
 
-_CONNECTIONS = 32
 #: A worker of a thousand engines keeps so many open to each of them.
 _KEPT_CONNECTIONS = 4
+#: As docker-py calls them: engines that are reached by a socket.
+_SOCKETS = "http+docker://"
 _CONNECT_SECONDS = 5.0
 _GREETING_SECONDS = 15.0
 #: How long another process may take to make the network that we were refused.
@@ -35,6 +37,17 @@ _APPEARS_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 
 
+class _OnePool(UnixHTTPAdapter):
+    """docker-py's way to a socket, with one pool of connections.
+
+    Its own keeps a pool for every URL: hardly any connection is ever used twice, and dozens are kept.
+    """
+
+    def get_connection(self, url: str | bytes, proxies: Mapping[str, str] | None = None) -> Any:
+        del url
+        return super().get_connection(_SOCKETS, proxies)
+
+
 class _Client(docker.APIClient):
     """docker-py's client, kept from what the process's environment says of proxies and authorities.
 
@@ -42,6 +55,11 @@ class _Client(docker.APIClient):
     """
 
     trust_env = property(lambda _: False, lambda _, __: None)
+
+    def __init__(self, base_url: str, *, timeout: int, max_pool_size: int, **more: Any) -> None:
+        super().__init__(base_url=base_url, timeout=timeout, max_pool_size=max_pool_size, **more)
+        if base_url.startswith("unix://"):
+            self.mount(_SOCKETS, _OnePool(f"http+{base_url}", timeout, max_pool_size=max_pool_size))
 
 
 class DockerSteps:
@@ -68,7 +86,6 @@ class DockerSteps:
                 base_url=f"unix://{self._tunnel.socket}" if self._tunnel is not None else self._endpoint,
                 version="auto",
                 timeout=int(min(_GREETING_SECONDS, timeout_seconds)),
-                num_pools=_CONNECTIONS,
                 max_pool_size=_KEPT_CONNECTIONS,
                 tls=self._tls_config(),
             )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from docker.errors import APIError
 
-from core.errors import CommandNotStarted, ContainerGone, EngineError, GpuUnavailable, ImageNotFound
+from core.errors import CommandNotStarted, ContainerGone, EngineError, GpuUnavailable, ImageNotFound, NameTaken
 from tests.lab.platform import wait_until
 from tests.worker.engine_contract.subject import LIMITS, Subject
 from worker.docker_engine.faults import last_line_of
@@ -50,9 +50,9 @@ def test_create_by_many_at_once_is_one_container(subject: Subject) -> None:
     assert len(found) == 1
 
 
-def test_create_where_somebody_elses_container_has_the_name_finds_that(subject: Subject) -> None:
+def test_create_where_another_process_has_made_the_container_finds_that(subject: Subject) -> None:
     spec = subject.spec("sleep 60")
-    body = {"Image": subject.image, "Cmd": ["true"], "Labels": {"longshore.installation": subject.installation}}
+    body = {"Image": subject.image, "Cmd": ["true"], "Labels": dict(spec.labels)}
     other = subject.api.create_container_from_config(body, spec.key.container_name)["Id"]
     with pytest.raises(APIError) as refused:
         subject.api.create_container_from_config(body, spec.key.container_name)
@@ -61,6 +61,16 @@ def test_create_where_somebody_elses_container_has_the_name_finds_that(subject: 
         refused.value.explanation
     )
     assert subject.steps.create(spec) == other
+
+
+def test_create_where_somebody_elses_container_has_the_name_is_refused(subject: Subject) -> None:
+    spec = subject.spec("sleep 60")
+    other = subject.api.create_container_from_config(
+        {"Image": subject.image, "Cmd": ["true"]}, spec.key.container_name
+    )["Id"]
+    with pytest.raises(NameTaken, match=f"is called {spec.key.container_name}"):
+        subject.steps.create(spec)
+    subject.api.remove_container(other)
 
 
 def test_create_without_the_image_says_so(subject: Subject) -> None:
