@@ -79,7 +79,16 @@ class RankWatch:
                 resume_point, self._scope.database, self.key.job_id, self.key.attempt, self.key.rank
             )
         buffer = RankBuffer.at(self.key, point)
-        seen = await self._capture(buffer)
+        await self._capture_until_end(buffer)
+        async with self._scope.finishing():
+            await self._finish(buffer)
+
+    async def _finish(self, buffer: RankBuffer) -> None:
+        """From the end to the free slot, in the order that is fixed."""
+        failpoint(Point.EXIT_SEEN, self.key.job_id, f"rank-{self.key.rank}")
+        # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
+        await self._read(buffer, follow=False)
+        seen = await self._scope.engine.observe(self._container_id)
         await self._writer.flush(buffer)
         failpoint(Point.OUTPUT_DRAINED, self.key.job_id, f"rank-{self.key.rank}")
         if seen is None:
@@ -91,21 +100,18 @@ class RankWatch:
         failpoint(Point.CONTAINER_REMOVED, self.key.job_id, f"rank-{self.key.rank}")
         await self._free()
 
-    async def _capture(self, buffer: RankBuffer) -> Observation | None:
-        """Keep the output until the container has ended; how it ended, or None where it is gone."""
-        if not await self._ended_within(_SHORT_SECONDS):
-            while True:
-                await self._follow(buffer)
-                if self.ended.is_set():
-                    break
-                seen = await self._scope.engine.observe(self._container_id)
-                if seen is None or seen.ended:
-                    break
-                await self._ended_within(_REOPEN_SECONDS)
-        failpoint(Point.EXIT_SEEN, self.key.job_id, f"rank-{self.key.rank}")
-        # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
-        await self._read(buffer, follow=False)
-        return await self._scope.engine.observe(self._container_id)
+    async def _capture_until_end(self, buffer: RankBuffer) -> None:
+        """Keep the output until the container has ended or is gone."""
+        if await self._ended_within(_SHORT_SECONDS):
+            return
+        while True:
+            await self._follow(buffer)
+            if self.ended.is_set():
+                return
+            seen = await self._scope.engine.observe(self._container_id)
+            if seen is None or seen.ended:
+                return
+            await self._ended_within(_REOPEN_SECONDS)
 
     async def _follow(self, buffer: RankBuffer) -> None:
         reading = asyncio.ensure_future(self._read(buffer, follow=True))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -25,6 +26,9 @@ R = TypeVar("R")
 log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 0.5
+#: Ends that are seen to at once, in all and of one node. When thousands come, and all of them are begun, there are so
+#: many calls under way that each takes longer than it may. An engine that hangs must not have the most of them.
+_FINISHING_AT_ONCE, _FINISHING_OF_NODE = 128, 16
 
 
 async def verb(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -49,6 +53,7 @@ class ProcessScope:
         self.settings = settings
         #: its engines by their own ids, and the node that each is
         self.engines: dict[str, int] = {}
+        self.finishing = asyncio.Semaphore(_FINISHING_AT_ONCE)
         #: what the ranks of an attempt write together, on whatever nodes they are
         self.exits: Gathering[RankExit, Settled] = Gathering(self._record_exits)
         self.releases: Gathering[None, Settled | None] = Gathering(self._release)
@@ -83,6 +88,15 @@ class NodeScope:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     #: set when a gang has ended and its network may be removable
     networks_due: asyncio.Event = field(default_factory=asyncio.Event)
+
+    _finishing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_FINISHING_OF_NODE))
+
+    @asynccontextmanager
+    async def finishing(self) -> AsyncIterator[None]:
+        """To be held while a rank's end is seen to."""
+        # The node's own first: whoever waits for that keeps nobody of other nodes waiting.
+        async with self._finishing, self.process.finishing:
+            yield
 
     async def verb(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`verb`, for those who have a scope at hand."""
