@@ -26,8 +26,8 @@ R = TypeVar("R")
 log = structlog.get_logger(__name__)
 
 _RETRY_SECONDS = 0.5
-#: Ends that are seen to at once, in all and of one node. When thousands come, and all of them are begun, there are so
-#: many calls under way that each takes longer than it may. An engine that hangs must not have the most of them.
+#: Ends that are seen to at once, in all and of one node. When thousands come, and all are begun, there are so many
+#: calls under way that each takes longer than it may. An engine that hangs must not have the most of them.
 _FINISHING_AT_ONCE, _FINISHING_OF_NODE = 128, 16
 
 
