@@ -438,7 +438,10 @@ class GangNetwork(Row):
     """
 
     __tablename__ = "gang_networks"
-    __table_args__ = (CheckConstraint("(subnet IS NULL) = (driver = 'host')", name="subnet"),)
+    __table_args__ = (
+        CheckConstraint("(subnet IS NULL) = (driver = 'host')", name="subnet"),
+        Index("ix_gang_networks_nodes", "nodes", postgresql_using="gin"),
+    )
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)

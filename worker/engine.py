@@ -49,6 +49,14 @@ def gang_network_name(job_id: str, attempt: int) -> str:
     return f"ls-{job_id}-{attempt}"
 
 
+def gang_of_network(name: str) -> tuple[str, int] | None:
+    """The (job, attempt) of a gang network's name; None of another name."""
+    job_id, _, attempt = name.removeprefix("ls-").rpartition("-")
+    if not attempt.isdecimal() or gang_network_name(job_id, int(attempt)) != name:
+        return None
+    return job_id, int(attempt)
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
     """A network. `isolated` cuts the containers of a bridge off from each other.

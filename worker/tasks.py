@@ -29,11 +29,14 @@ from worker.docker_engine.steps import DockerSteps
 from worker.docker_engine.transport import EngineAccess
 from worker.engine import Engine
 from worker.launcher import Launcher
+from worker.pacing import Paced
 from worker.scheduler import Passes, run_pass
 from worker.stopper import stop_ranks
 
 #: A worker group with more rings than this to answer is busy, not deaf.
 _BUSY_RINGS = 20
+#: Of the time: a sweep over a hundred thousand ranks takes longer than beat waits before it asks for the next.
+_SWEEPING_SHARE = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -95,12 +98,10 @@ def register(app: Celery, settings: Settings) -> None:
     def stop(job_id: str, attempt: int, node_id: int) -> None:
         stop_ranks(database, bell, engines, job_id, attempt, node_id, settings.worker_group)
 
+    sweeps = Paced(_SWEEPING_SHARE)
+
     def sweep() -> None:
-        _ring_settled(bell, enforce_deadlines(database))
-        _ring_settled(bell, lose_silent_nodes(database, settings.lost_after_seconds))
-        busy = [group for group in live_groups(database) if unanswered(app, group_queue(group)) > _BUSY_RINGS]
-        _ring_due(bell, find_due(database, busy))
-        forget_old_keys(database, settings.idempotency_seconds)
+        sweeps.run(lambda: _sweep(app, database, bell, settings))
 
     steps: dict[str, Callable[..., None]] = {
         SCHEDULE: schedule,
@@ -112,6 +113,14 @@ def register(app: Celery, settings: Settings) -> None:
     }
     for name, step in steps.items():
         app.task(name=name)(_guarded(name, step))
+
+
+def _sweep(app: Celery, database: Database, bell: Bell, settings: Settings) -> None:
+    _ring_settled(bell, enforce_deadlines(database))
+    _ring_settled(bell, lose_silent_nodes(database, settings.lost_after_seconds))
+    busy = [group for group in live_groups(database) if unanswered(app, group_queue(group)) > _BUSY_RINGS]
+    _ring_due(bell, find_due(database, busy))
+    forget_old_keys(database, settings.idempotency_seconds)
 
 
 def _ring_due(bell: Bell, due: Due) -> None:

@@ -9,10 +9,22 @@ Where a network is going to be is written down before it is made there: one that
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 
-from sqlalchemy import BigInteger, Connection, bindparam, delete, func, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import array
 
 from core.database import Database
@@ -119,7 +131,7 @@ _HELD_BY_RANKS = (
 _TO_REMOVE = select(GangNetwork.job_id, GangNetwork.attempt).where(
     ~_HELD_BY_RANKS, GangNetwork.nodes.contains(array([bindparam("node", type_=BigInteger)]))
 )
-_ALL_HELD = select(GangNetwork.job_id, GangNetwork.attempt)
+_HELD = select(GangNetwork.job_id, GangNetwork.attempt).where(GangNetwork.job_id == func.any(bindparam("jobs")))
 
 
 def networks_to_remove(database: Database, node_id: int) -> list[tuple[str, int]]:
@@ -138,7 +150,7 @@ def record_network_gone(database: Database, job_id: str, attempt: int, node_id: 
     """The node's engine has the attempt's network no more; with the last of them its address block is free."""
     with database.transaction() as connection:
         connection.execute(_GONE, {"node": node_id, "job": job_id, "attempt": attempt})
-        _free(connection)
+        _free(connection, GangNetwork.job_id == job_id, GangNetwork.attempt == attempt)
 
 
 def free_unused_blocks(database: Database) -> None:
@@ -147,13 +159,13 @@ def free_unused_blocks(database: Database) -> None:
         _free(connection)
 
 
-def held_networks(database: Database) -> set[tuple[str, int]]:
-    """Every (job, attempt) whose network may be somewhere, or whose ranks still run."""
+def held_networks(database: Database, gangs: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Those of these (job, attempt) whose network may be somewhere, or whose ranks still run."""
     with database.transaction() as connection:
-        rows = connection.execute(_ALL_HELD)
-        return {(row.job_id, row.attempt) for row in rows}
+        rows = connection.execute(_HELD, {"jobs": sorted({job_id for job_id, _ in gangs})})
+        return {(row.job_id, row.attempt) for row in rows}.intersection(gangs)
 
 
-def _free(connection: Connection) -> None:
+def _free(connection: Connection, *which: ColumnElement[bool]) -> None:
     there = select(Node.id).where(Node.id == func.any(GangNetwork.nodes), Node.deleted_at.is_(None)).exists()
-    connection.execute(delete(GangNetwork).where(~_HELD_BY_RANKS, ~there))
+    connection.execute(delete(GangNetwork).where(*which, ~_HELD_BY_RANKS, ~there))

@@ -281,14 +281,14 @@ def test_gang_on_its_hosts_own_network_is_launched_there_and_its_row_goes_with_i
     assert (work.driver, work.subnet, work.address_of_rank) == ("host", None, ("10.0.0.1", "10.0.0.2"))
     with pytest.raises(Superseded, match="no network to make"):
         gang_networks.overlay_home(site.database, gang, 1)
-    assert (gang, 1) in gang_networks.held_networks(site.database)
+    assert (gang, 1) in gang_networks.held_networks(site.database, [(gang, 1)])
     site.query("UPDATE ranks SET state = 'STOPPED' WHERE job_id = %s", gang)
     gang_networks.free_unused_blocks(site.database)
     assert networks(site, gang), "its ranks' containers are still there"
     site.query("UPDATE ranks SET released_at = now() WHERE job_id = %s", gang)
     assert not any(gang_networks.networks_to_remove(site.database, node) for node in site.nodes)
     gang_networks.free_unused_blocks(site.database)
-    assert networks(site, gang) == [] and (gang, 1) not in gang_networks.held_networks(site.database)
+    assert networks(site, gang) == [] and (gang, 1) not in gang_networks.held_networks(site.database, [(gang, 1)])
 
 
 # What a pass looks at.

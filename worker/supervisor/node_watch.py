@@ -20,7 +20,7 @@ from core.jobs.gang_networks import (
 )
 from core.nodes import EngineFacts, Floor, record_answer, record_facts, record_silence
 from worker.docker_engine.streams import ContainerEvent, ListedContainer
-from worker.engine import LABEL_EXECUTOR, LABEL_NETWORK, RankKey, gang_network_name
+from worker.engine import LABEL_EXECUTOR, LABEL_NETWORK, RankKey, gang_network_name, gang_of_network
 from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.pulls import Pulls
 from worker.supervisor.rank_watch import RankWatch
@@ -230,10 +230,11 @@ class NodeWatch:
 
     async def _wanted(self) -> None:
         while True:
+            wait = max(_WANTED_SECONDS, self._scope.settings.listing_seconds) * random.uniform(_EARLIEST, 1)  # noqa: S311
             self._scope.woken.clear()
             await self._pulls.look(self._group)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._scope.woken.wait(), _WANTED_SECONDS)
+                await asyncio.wait_for(self._scope.woken.wait(), wait)
 
     async def _networks(self) -> None:
         """Remove the networks of gangs that are over, and those that no row explains."""
@@ -247,7 +248,8 @@ class NodeWatch:
             # A network without a row is one whose removal was not seen through. Listed before rows are
             # read: a row is there before its network is.
             listed = await scope.engine.list_gang_networks(of_swarm=self._manages)
-            held = await scope.verb(held_networks, scope.database) if listed else set()
+            gangs = [gang for name in listed if (gang := gang_of_network(name)) is not None]
+            held = await scope.verb(held_networks, scope.database, gangs) if gangs else set()
             for name in set(listed) - {gang_network_name(*key) for key in held}:
                 log.warning("stray_network", network=name)
                 await self._remove_network(name)

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 _RETRY_SECONDS = 0.5
 #: Ends that are seen to at once, in all and of one node. When thousands come, and all are begun, there are so many
 #: calls under way that each takes longer than it may. An engine that hangs must not have the most of them.
-_FINISHING_AT_ONCE, _FINISHING_OF_NODE = 128, 16
+_FINISHING_AT_ONCE, _FINISHING_OF_NODE = 256, 16
 
 
 async def verb(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
