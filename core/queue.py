@@ -81,8 +81,9 @@ def make_celery(broker_url: str, *, sweep_seconds: float = 3.0) -> Celery:
             "sweep": {
                 "task": SWEEP,
                 "schedule": sweep_seconds,
-                # A sweep that was not taken in time is worth nothing: the next one does its work.
-                "options": {"queue": CONTROL_QUEUE, "expires": max(sweep_seconds * 2, 5.0)},
+                # None expires, although one that comes late is worth nothing: a worker whose clock is ahead of
+                # beat's would take none at all. Workers leave out those that come too soon after another.
+                "options": {"queue": CONTROL_QUEUE},
             }
         },
     )

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 
 class Paced:
-    """Runs what is asked for, one at a time; leaves it out while it would take more of the time than `share`."""
+    """Runs what is asked for, one at a time; leaves it out while it would take more of the time than `share`, or
+    within `least_seconds` of the last time."""
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, *, least_seconds: float = 0.0) -> None:
         self._share = share
+        self._least_seconds = least_seconds
         self._running = threading.Lock()
         self._not_before = 0.0
 
@@ -27,7 +29,7 @@ class Paced:
                 work()
             finally:
                 ended = time.monotonic()
-                self._not_before = ended + (ended - begun) * (1 / self._share - 1)
+                self._not_before = max(begun + self._least_seconds, begun + (ended - begun) / self._share)
             return True
         finally:
             self._running.release()

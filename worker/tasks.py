@@ -98,7 +98,7 @@ def register(app: Celery, settings: Settings) -> None:
     def stop(job_id: str, attempt: int, node_id: int) -> None:
         stop_ranks(database, bell, engines, job_id, attempt, node_id, settings.worker_group)
 
-    sweeps = Paced(_SWEEPING_SHARE)
+    sweeps = Paced(_SWEEPING_SHARE, least_seconds=settings.sweep_seconds / 2)
 
     def sweep() -> None:
         sweeps.run(lambda: _sweep(app, database, bell, settings))

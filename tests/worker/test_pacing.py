@@ -49,3 +49,10 @@ def test_work_that_fails_is_asked_for_again() -> None:
     with pytest.raises(ValueError, match="x"):
         paced.run(fail)
     assert paced.run(lambda: None)
+
+
+def test_work_that_is_asked_for_many_times_at_once_is_done_once() -> None:
+    paced, runs = Paced(1.0, least_seconds=30), list[int]()
+    for _ in range(100):
+        paced.run(lambda: runs.append(1))
+    assert runs == [1]
