@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
+from core.jobs.submitting import new_job_id
 from tests.faults.harness.load import KnownJob, known_job, patient_job
 from tests.faults.harness.trial import Lab, Trial
 from tests.lab.images import BUSYBOX
@@ -64,7 +64,7 @@ def _imitate(trial: Trial) -> None:
     """A container with our label that no row explains goes after the grace period; one without it stays."""
     labelled = _container(
         trial,
-        f"ls-{secrets.token_hex(8)}-1-0",
+        f"ls-{new_job_id()}-1-0",
         {
             "longshore.installation": trial.platform.installation,
             "longshore.job": "stranger",
@@ -72,7 +72,7 @@ def _imitate(trial: Trial) -> None:
             "longshore.rank": "0",
         },
     )
-    plain = _container(trial, f"ls-{secrets.token_hex(8)}-1-0", {})
+    plain = _container(trial, f"ls-{new_job_id()}-1-0", {})
     try:
         trial.wait(lambda: not _is_there(trial, labelled), 60, "what no row explains is removed")
         if not _is_there(trial, plain):
