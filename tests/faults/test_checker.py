@@ -351,14 +351,15 @@ def test_checker_of_an_end_that_an_engine_did_not_live_to_tell_believes_the_row(
     assert run.verdict() == set()
 
 
-def test_checker_of_exits_0_that_an_engines_restart_made_takes_the_failure_for_true() -> None:
+@pytest.mark.parametrize(("state", "reason"), [("FAILED", "ENGINE_RESTARTED"), ("LOST", "NODE_LOST")])
+def test_checker_of_exits_0_that_were_no_success_takes_the_failure_for_true(state: str, reason: str) -> None:
     run = Run()
     run.row("job", "one")["state"] = "FAILED"
-    run.row("rank", "one", 0).update(state="FAILED", reason="ENGINE_RESTARTED")
+    run.row("rank", "one", 0).update(state=state, reason=reason)
     run.ledger[0]["expect"] = {"states": ["FAILED"]}
     for row in run.rows:
         if row["table"] == "event" and row["job_id"] == "one" and row["state"] in ("COMPLETED", "SUCCEEDED"):
-            row["state"] = "FAILED"
+            row["state"] = "FAILED" if row["rank"] is None else state
     run.samples.pop()
     assert run.verdict() == set()
 

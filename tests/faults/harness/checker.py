@@ -219,14 +219,19 @@ def states_true(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("illegal", "I5", f"rank {_name(key)} is SUCCEEDED; the engine says {seen}")
         elif row["exit_code"] is not None and seen not in (None, row["exit_code"]):
             yield Finding("illegal", "I5", f"rank {_name(key)} has exit code {row['exit_code']}; it was {seen}")
-    ended_by_engine = {row["job_id"] for row in evidence.rows["rank"] if row.get("reason") == _ENGINE_RESTARTED}
+    # Told to end by an engine that was stopped, a program may well exit 0; that is no success. Nor is an exit that
+    # came to light when the rank had been given up for lost, and the others stopped for it.
+    not_their_own = {
+        row["job_id"]
+        for row in evidence.rows["rank"]
+        if row.get("reason") == _ENGINE_RESTARTED or row["state"] == "LOST"
+    }
     for job in evidence.rows["job"]:
         codes = [exits.get((job["id"], job["attempt"], rank)) for rank in range(job["num_ranks"])]
         whole = all(code == 0 for code in codes)
         if job["state"] == "COMPLETED" and not whole:
             yield Finding("illegal", "I5", f"job {job['batch_job_id']} is COMPLETED; its ranks exited {codes}")
-        # Told to end by an engine that was stopped, a program may well exit 0; that is no success.
-        if job["state"] == "FAILED" and whole and job["id"] not in ended_by_engine:
+        if job["state"] == "FAILED" and whole and job["id"] not in not_their_own:
             yield Finding("illegal", "I5", f"job {job['batch_job_id']} is FAILED; every rank exited 0")
 
 
