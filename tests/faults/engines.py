@@ -36,7 +36,7 @@ def kill_without_live_restore(trial: Trial) -> None:
             trial.wait(lambda: _node(trial, "local") == "DOWN", 120, "the node is seen to be down")
             elsewhere = trial.submit(seconds=0.1)
             trial.wait_states([elsewhere], {"COMPLETED"}, 120)
-            host.start()
+            host.start_as_a_service()
         trial.wait_states(there, {"FAILED"}, 120)
         for job in there:
             state, reason, status = trial.query(
@@ -70,7 +70,7 @@ def kill_with_live_restore(trial: Trial) -> None:
         with trial.fault("an engine with live restore killed, and back"):
             host.kill()
             time.sleep(away)
-            host.start()
+            host.start_as_a_service()
         after = {each.id for each in trial.platform.containers() if each.status == "running"}
         if before - after:
             trial.broken("I2", f"{len(before - after)} containers do not run any more")
@@ -115,7 +115,7 @@ def lose_host(trial: Trial) -> None:
             trial.broken("I5", f"a gang that lost a host ended {reason} in attempt {attempt}")
         trial.wait(lambda: _held(trial, "node-1") == 0, 60, "the survivors' slots are free")
         with trial.fault("a host lost with all its containers, and back"):
-            host.start()
+            host.start_as_a_service()
         trial.wait(lambda: _held(trial, "local") == 0, 60, "the lost host's slots are free")
         trial.rounds_done += 1
 

@@ -105,7 +105,7 @@ class Chaos:
         host = self._host()
         host.kill()
         time.sleep(self._chance.uniform(0, 8))
-        host.start()
+        host.start_as_a_service()
 
     def freeze_engine(self) -> None:
         host = self._host()

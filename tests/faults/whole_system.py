@@ -29,7 +29,7 @@ def cut_power(trial: Trial) -> None:
             trial.servers.kill(trial.servers.postgres)
             trial.servers.kill(trial.servers.valkey)
             starts: dict[str, Callable[[], None]] = {
-                "engine": trial.engines.hosts[0].start,
+                "engine": trial.engines.hosts[0].start_as_a_service,
                 "database": lambda: trial.servers.start(trial.servers.postgres),
                 "broker": lambda: trial.servers.start(trial.servers.valkey),
                 "processes": lambda: _start_all(trial),
