@@ -129,8 +129,10 @@ class Host:
         self._wait()
 
     def start_as_a_service(self) -> None:
-        """Start the engine, and once more where it crashes at that, as a service manager does: 20.10 may panic while
-        it cleans up after the one that was killed."""
+        """Start the engine, and once more where it crashes at that, as a service manager does.
+
+        20.10 may panic while it cleans up after the one that was killed.
+        """
         for tries in range(1, _TRIES + 1):
             try:
                 self.start()
