@@ -37,7 +37,7 @@ class RankExit:
     last_lines: str = ""
     #: that ended its program; 0 = none did; None = nobody said
     signal: int | None = None
-    #: its engine was started anew after the container was made, and does not keep containers running
+    #: its engine was started anew after the container was, and does not keep containers running
     engine_restarted: bool = False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from core.queue import CONTROL_QUEUE
 from core.states import JobState
 from tests.api.conftest import ACCOUNT, IMAGE
 from tests.lab.broker_lists import lists_of
+from tests.lab.platform import wait_until
 
 Create = Callable[..., str]
 UNSET = {"displayName": "", "envVars": {}, "annotations": {}, "shared": False, "role": "", "numRanks": 1}
@@ -121,10 +121,13 @@ def test_create_rings_for_its_pool(broker_url: str, create: Create) -> None:
     lists = lists_of(CONTROL_QUEUE)
     broker.delete(*lists)
     create()
-    deadline = time.monotonic() + 10
-    while not (rung := [message for each in lists for message in broker.lrange(each, 0, -1)]):
-        assert time.monotonic() < deadline, "nothing was rung"
-        time.sleep(0.01)
+    rung: list[bytes | str] = []
+
+    def is_rung() -> bool:
+        rung.extend(message for each in lists for message in broker.lrange(each, 0, -1))
+        return bool(rung)
+
+    wait_until(is_rung, 10, "something is rung")
     assert json.loads(rung[0])["headers"]["task"] == "longshore.schedule"
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from core.placement.planning import plan_pass
 from core.placement.values import Need, NodeRoom, Release, Snapshot, WaitingJob
+from tests.bench.log_plot import LogPlot
 
 SIZES = (1, 1, 1, 1, 2, 4, 8, 8, 16, 32, 64, 250)
 CANDIDATES = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
@@ -142,35 +143,22 @@ def save(rows: Sequence[tuple[str, int, float, int, int]]) -> None:
 
 def picture(rows: Sequence[tuple[str, int, float, int, int]]) -> str:
     """An SVG with one line for each pool."""
-    from math import log10
-
-    def across(count: float) -> float:
-        return 70 + (log10(count) - 2) * 190
-
-    def down(seconds: float) -> float:
-        return 330 - (log10(seconds * 1000)) * 75
-
-    parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" width="560" height="400"'
-        ' font-family="sans-serif" font-size="12">',
-        '<rect width="560" height="400" fill="white"/>',
-    ]
-    for power in range(5):
-        y = down(10**power / 1000)
-        parts.append(f'<path d="M70 {y:.0f}H530" stroke="#ddd"/>')
-        parts.append(f'<text x="62" y="{y + 4:.0f}" text-anchor="end">{10**power} ms</text>')
-    for count in (100, 1000, 10_000):
-        x = across(count)
-        parts.append(f'<path d="M{x:.0f} 20V330" stroke="#ddd"/>')
-        parts.append(f'<text x="{x:.0f}" y="348" text-anchor="middle">{count:,}</text>')
-    parts.append('<text x="300" y="372" text-anchor="middle">queued jobs that the pass looks at</text>')
+    plot = LogPlot(first=(100, 1), per_power=(190, 75))
+    parts = []
     for number, (name, colour) in enumerate(
         zip(dict.fromkeys(row[0] for row in rows), ("#0b6", "#090", "#06c", "#c30"), strict=False)
     ):
-        points = " ".join(f"{across(row[1]):.1f},{down(row[2]):.1f}" for row in rows if row[0] == name)
+        points = " ".join(
+            f"{plot.across(row[1]):.1f},{plot.down(row[2] * 1000):.1f}" for row in rows if row[0] == name
+        )
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts.append(f'<text x="90" y="{40 + 16 * number}" fill="{colour}">{name.replace("_", " ")}</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    return plot.svg(
+        parts,
+        columns=(100, 1000, 10_000),
+        times=(1, 10, 100, 1000, 10_000),
+        below="queued jobs that the pass looks at",
+    )
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from math import log10
 from pathlib import Path
 from statistics import median
+
+from tests.bench.log_plot import LogPlot
 
 _HERE = Path(__file__).resolve().parent
 #: Columns of the file from which on there are milliseconds of a round's steps.
@@ -30,36 +31,23 @@ def main() -> None:
 
 def picture(rounds: Sequence[tuple[float, float]]) -> str:
     """An SVG of rounds, (candidates, milliseconds)."""
-
-    def across(count: float) -> float:
-        return 70 + log10(count) * 165
-
-    def down(milliseconds: float) -> float:
-        return 330 - (log10(milliseconds) - 1) * 75
-
+    plot = LogPlot(first=(1, 10), per_power=(165, 75))
     parts = [
-        '<svg xmlns="http://www.w3.org/2000/svg" width="560" height="400"'
-        ' font-family="sans-serif" font-size="12">',
-        '<rect width="560" height="400" fill="white"/>',
+        f'<circle cx="{plot.across(count):.1f}" cy="{plot.down(milliseconds):.1f}" r="1.5" fill="#06c"/>'
+        for count, milliseconds in rounds
     ]
-    for power in range(1, 6):
-        y = down(10.0**power)
-        parts.append(f'<path d="M70 {y:.0f}H530" stroke="#ddd"/>')
-        parts.append(f'<text x="62" y="{y + 4:.0f}" text-anchor="end">{10**power:,} ms</text>')
-    for count in (1.0, 10.0, 100.0):
-        x = across(count)
-        parts.append(f'<path d="M{x:.0f} 20V330" stroke="#ddd"/>')
-        parts.append(f'<text x="{x:.0f}" y="348" text-anchor="middle">{count:g}</text>')
-    parts.append('<text x="300" y="372" text-anchor="middle">queued jobs that the round looked at</text>')
-    for count, milliseconds in rounds:
-        parts.append(f'<circle cx="{across(count):.1f}" cy="{down(milliseconds):.1f}" r="1.5" fill="#06c"/>')
-    small = [milliseconds for count, milliseconds in rounds if count <= _SMALL]
+    small = [each for each in rounds if each[0] <= _SMALL]
     if small:
-        at = median(count for count, _ in rounds if count <= _SMALL)
-        ends = [(at, median(small)), (500.0, median(small) * 500 / at)]
-        line = " ".join(f"{across(count):.1f},{down(milliseconds):.1f}" for count, milliseconds in ends)
+        at, took = (median(values) for values in zip(*small, strict=True))
+        ends = [(at, took), (500.0, took * 500 / at)]
+        line = " ".join(f"{plot.across(count):.1f},{plot.down(milliseconds):.1f}" for count, milliseconds in ends)
         parts.append(f'<polyline points="{line}" fill="none" stroke="#c30" stroke-dasharray="5 4"/>')
-    return "\n".join([*parts, "</svg>", ""])
+    return plot.svg(
+        parts,
+        columns=(1, 10, 100),
+        times=(10, 100, 1000, 10_000, 100_000),
+        below="queued jobs the round looked at",
+    )
 
 
 if __name__ == "__main__":

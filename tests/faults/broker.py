@@ -47,7 +47,7 @@ def _submit_for(trial: Trial, seconds: float) -> None:
             trial.broken("I1", f"a submission without a broker was answered {status}")
         if took > trial.scale.allowed(_SUBMIT_SECONDS):
             trial.broken("I10", f"a submission without a broker took {took:.1f} s")
-        time.sleep(0.3)
+        time.sleep(0.3)  # the pace of the load: nothing is waited for
 
 
 def flush(trial: Trial) -> None:

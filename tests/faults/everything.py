@@ -109,20 +109,21 @@ class Chaos:
 
     def freeze_engine(self) -> None:
         host = self._host()
-        host.freeze()
-        time.sleep(self._chance.uniform(1, 20))
-        host.thaw()
+        self._for_a_while(host.freeze, host.thaw)
 
     def cut_cable(self) -> None:
         host = self._host()
-        host.cut()
-        time.sleep(self._chance.uniform(1, 20))
-        host.heal()
+        self._for_a_while(host.cut, host.heal)
 
     def cancel_a_job(self) -> None:
         job = self._trial.submit_known(sleeping_job(ranks=self._chance.randint(1, 3)))
         time.sleep(self._chance.uniform(0, 4))
         self._trial.client.cancel(job)
+
+    def _for_a_while(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        begin()
+        time.sleep(self._chance.uniform(1, 20))
+        end()
 
     def _host(self) -> Host:
         return self._chance.choice(self._trial.engines.hosts.hosts)

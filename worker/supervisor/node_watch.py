@@ -187,7 +187,7 @@ class NodeWatch:
         )
         for container in findings.watch:
             self._watch(container.key, container.container_id, container.labels.get, is_new=False)
-            self._watching[container.key].engine_restarted = self._outlived_engine(container)
+            self._watching[container.key].engine_started_at = self._engine_started_at
         for key in findings.vanished:
             # Its watch finds nothing at the engine, and records that.
             self._watch(key, key.container_name, dict[str, str]().get, is_new=False)
@@ -198,12 +198,6 @@ class NodeWatch:
         if not scope.networks_due.is_set() and rows:
             return
         scope.networks_due.set()
-
-    def _outlived_engine(self, container: ListedContainer) -> bool:
-        """Whether its engine was restarted after it was made. One that runs all the same has nothing of that."""
-        started_at = self._engine_started_at
-        # A listing has whole seconds. No engine is restarted within one.
-        return started_at is not None and container.created_at + timedelta(seconds=1) <= started_at
 
     async def _record_facts(self, facts: EngineFacts) -> None:
         scope = self._scope

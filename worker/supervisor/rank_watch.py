@@ -66,8 +66,8 @@ class RankWatch:
         self.out_of_memory = asyncio.Event()
         #: the engine was asked, by whomever, to kill the container
         self.killed_by_call = False
-        #: the engine was started anew since the container was made, and ended it
-        self.engine_restarted = False
+        #: of an engine that ends its containers when it is restarted, where this one was found by a listing
+        self.engine_started_at: datetime | None = None
         #: what the container's init has said of the end, if it has
         self._by_signal: bool | None = None
 
@@ -157,6 +157,12 @@ class RankWatch:
         # An init that is killed itself says nothing any more; only the engine, or its host, can do that.
         return signal.SIGKILL.value if seen.exit_code == _KILLED and self.killed_by_call else None
 
+    def _outlived_by(self, seen: Observation) -> bool:
+        """Whether the engine's present run began after the container was started; both by the engine's clock."""
+        if self.engine_started_at is None or seen.started_at is None:
+            return False
+        return seen.started_at < self.engine_started_at
+
     async def _ended_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.ended.wait(), seconds)
@@ -175,7 +181,7 @@ class RankWatch:
             notebook=notebook,
             last_lines=await self._last_lines() if seen.exit_code else "",
             signal=self._signal(seen),
-            engine_restarted=self.engine_restarted,
+            engine_restarted=self._outlived_by(seen),
         )
         try:
             await self._scope.process.exits.give(self.key, end)
