@@ -13,6 +13,8 @@ def configure_logging() -> None:
     Tracebacks are rendered without local variables: those hold keys and users' values.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # It warns of every connection beyond those that a pool keeps, which is what such a pool is for.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

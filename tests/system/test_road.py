@@ -25,7 +25,9 @@ def test_gang_ranks_meet_by_name_before_anything_else(client: ApiClient, busybox
     script = """
     for peer in $(echo $LONGSHORE_RANKS | tr , ' '); do grep -q "[[:space:]]$peer\\b" /etc/hosts || exit 9; done
     if [ $RANK = 0 ]; then
-        for i in 1 2 3; do nc -l -p 400$i -w 20 & done; wait
+        # A server whose input is at its end says so to its client, which may then leave before it has spoken.
+        mkfifo /tmp/open; exec 3<>/tmp/open
+        for i in 1 2 3; do nc -l -p 400$i -w 20 <&3 & done; wait
     else
         until echo "hello from $RANK" | nc rank-0 400$RANK; do sleep 0.1; done
     fi
