@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -29,10 +30,14 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 2.0
 #: Of the database, and threads that use them. They wait for commits most of their time.
 _CONNECTIONS = 16
+#: Allocations between two looks for reference cycles. What is under way here outlives Python's own 700 of them many
+#: times over, is taken for long-lived, and makes the whole heap be searched: half the time at 25,000 watched ranks.
+_COLLECT_AFTER = 100_000
 
 
 def run_supervisor(settings: Settings) -> None:
     """Watch the group's nodes until SIGTERM or SIGINT. Containers go on running; only the watch ends."""
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
     asyncio.run(_run(settings))
 
 
