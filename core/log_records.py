@@ -2,7 +2,8 @@
 
 A record is one frame of the engine's log: a time stamp, the stream, and the bytes up to and including a
 newline, or without one where the engine split a line of over 16 KiB. Layout, little-endian: u64 time in
-ns, u8 stream (1 stdout, 2 stderr), u32 length, then the bytes; a chunk is records in order, zlib-compressed.
+ns, u8 stream (1 stdout, 2 stderr, 3 the platform's own word), u32 length, then the bytes; a chunk is records
+in order, zlib-compressed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _HEADER = struct.Struct("<QBI")
+#: The stream of what the platform says in a rank's log, and the rank did not print.
+PLATFORM = 3
 _LEVEL = 1  # logs compress well at any level; the fastest costs the platform least
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
-from core.log_records import LogRecord, decode_records, encode_records
+from core.log_records import PLATFORM, LogRecord, decode_records, encode_records
 from core.models import LogChunk
 
 #: (seq of a chunk, index of a record in it): where the next record of a rank is to be read.
@@ -75,7 +75,7 @@ def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
             "first_ns": chunk.records[0].time_ns,
             "last_ns": chunk.records[-1].time_ns,
             "record_count": len(chunk.records),
-            "byte_count": sum(len(record.data) for record in chunk.records),
+            "byte_count": sum(len(record.data) for record in chunk.records if record.stream != PLATFORM),
             "payload": encode_records(chunk.records),
             "resume_ns": chunk.resume_ns,
             "resume_skip": chunk.resume_skip,

@@ -508,7 +508,7 @@ class LogChunk(Row):
     first_ns: Mapped[int] = mapped_column(BigInteger, doc="log time of its first record, ns since the epoch")
     last_ns: Mapped[int] = mapped_column(BigInteger)
     record_count: Mapped[int]
-    byte_count: Mapped[int] = mapped_column(BigInteger, doc="of the output itself, before compression")
+    byte_count: Mapped[int] = mapped_column(BigInteger, doc="of what the rank printed, before compression")
     payload: Mapped[bytes] = mapped_column(LargeBinary)
     resume_ns: Mapped[int] = mapped_column(
         BigInteger, doc="the engine's time stamp from which it is asked to go on"

@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     engine_timeout_seconds: float = 60.0
     pull_timeout_seconds: float = Field(default=1800.0, description="one image pull, from request to ready")
     pull_stall_seconds: float = Field(default=120.0, description="a pull without progress for so long fails")
+    log_max_bytes: int = Field(
+        default=1 << 30, ge=1 << 10, description="output kept of an attempt; each rank has an equal share"
+    )
     log_flush_seconds: float = Field(default=0.25, description="captured output is stored at least so often")
     notebook_max_bytes: int = 64 << 20
 

@@ -16,6 +16,7 @@ LABEL_INSTALLATION = "longshore.installation"
 LABEL_JOB = "longshore.job"
 LABEL_ATTEMPT = "longshore.attempt"
 LABEL_RANK = "longshore.rank"
+LABEL_RANKS = "longshore.ranks"
 LABEL_EXECUTOR = "longshore.executor"
 LABEL_NETWORK = "longshore.network"
 

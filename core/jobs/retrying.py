@@ -14,7 +14,9 @@ from core.policies import Backoff, RankFailurePolicy, RetryAction, RetryPolicy, 
 from core.states import JobState, RankState
 
 QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT = "QUEUE_TIMEOUT", "PULL_TIMEOUT", "RUN_TIMEOUT"
-OVERRUN_REASONS = frozenset({QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT})
+#: A rank has filled its node's disk.
+DISK_EXCEEDED = "DISK_EXCEEDED"
+OVERRUN_REASONS = frozenset({QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT, DISK_EXCEEDED})
 NODE_LOST = "NODE_LOST"
 #: Reasons of a rank which did not run that are the platform's to mend. What the user can mend (no such image,
 #: no such file, access refused) is not among them, nor is a registry that has been waited for in vain.

@@ -51,7 +51,7 @@ class RankOutcome:
 
 @dataclass(frozen=True)
 class Overrun:
-    """One of the job's clocks ran out, and its ranks are being stopped for it."""
+    """The job has had all that it may have, of time or of a disk, and its ranks are being stopped for it."""
 
     reason: str
     status: str
@@ -81,7 +81,7 @@ def judge(
 ) -> Verdict:
     """What follows from the ranks as they are, by the job's policy. The order of `outcomes` does not matter.
 
-    An overrun clock fails the attempt whatever its ranks then do; `core.policies` says what the policies are.
+    An overrun fails the attempt whatever its ranks then do; `core.policies` says what the policies are.
     """
     live = [o for o in outcomes if o.state not in RANK_ENDED]
     if overrun is not None:

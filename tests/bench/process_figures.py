@@ -28,7 +28,17 @@ def cpu_seconds(pid: int) -> float:
 
 
 def peak_mib(pid: int) -> int:
+    """The most memory that it ever had."""
+    return _status_mib(pid, "VmHWM")
+
+
+def resident_mib(pid: int) -> int:
+    """The memory that it has."""
+    return _status_mib(pid, "VmRSS")
+
+
+def _status_mib(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1]) >> 10
     return 0

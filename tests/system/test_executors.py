@@ -9,24 +9,8 @@ import pytest
 
 from tests.lab.api_client import ApiClient
 from tests.lab.images import NOTEBOOK, PYTHON, ensure_work
+from tests.lab.notebooks import notebook
 from tests.lab.platform import Platform
-
-
-def notebook(*sources: str, **metadata: Any) -> str:
-    cells: list[dict[str, Any]] = [
-        {
-            "cell_type": "code",
-            "id": f"c{i}",
-            "execution_count": None,
-            "metadata": {},
-            "outputs": [],
-            "source": text,
-        }
-        for i, text in enumerate(sources)
-    ]
-    cells[0]["metadata"] = {"tags": ["parameters"]}
-    return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
-
 
 FILES = {
     "greet.py": "import sys; print('hello', *sys.argv[1:])",

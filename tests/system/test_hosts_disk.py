@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -81,3 +82,32 @@ def test_full_disk_takes_no_rank_until_there_is_room(
     assert client.wait_end(job["id"], 20)["state"] == "COMPLETED"
     assert client.lines(job["id"]) == ["there is room"]
     assert node()["accepting"]
+
+
+@pytest.mark.parametrize(("pool", "number"), [("far", 0), ("near", 1)])
+def test_rank_that_fills_the_disk_is_ended_and_the_others_go_on(
+    platform: Platform, hosts: Hosts, pool: str, number: int
+) -> None:
+    client = platform.client
+    small = client.shell("head -c 1000000 /dev/zero > /small; sleep 8", image=BUSYBOX, nodePoolId=pool)
+    command = "while :; do cat /dev/zero >> /big; sleep 0.2; done"
+    large = client.shell(command, image=BUSYBOX, nodePoolId=pool, stopGracePeriod="1s")
+    done = client.wait_end(large["id"], 60)
+    assert (done["state"], done["reason"]) == ("FAILED", "DISK_EXCEEDED")
+    said = r"rank 0 has written \d+ MiB to the disk of node one, which had \d+ MiB left"
+    assert re.fullmatch(said, done["status"]), done["status"]
+    assert client.wait_end(small["id"], 60)["state"] == "COMPLETED"
+    after = client.shell("echo there is room", image=BUSYBOX, nodePoolId=pool)
+    assert client.wait_end(after["id"], 60)["state"] == "COMPLETED"
+
+
+def test_full_disk_that_no_rank_has_filled_ends_nobody(platform: Platform, hosts: Hosts) -> None:
+    client = platform.client
+    job = client.shell("echo here; sleep 6", image=BUSYBOX, nodePoolId="near")
+    client.wait_for(job["id"], lambda seen: seen["state"] == "RUNNING")
+    ballast = hosts[1].data / "ballast"
+    ballast.write_bytes(bytes(230 * _MIB))
+    try:
+        assert client.wait_end(job["id"], 60)["state"] == "COMPLETED"
+    finally:
+        ballast.unlink()

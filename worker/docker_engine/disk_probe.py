@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from core.errors import ContainerGone, EngineError, NodeUnreachable
+from core.errors import ContainerGone, DiskFull, EngineError, NodeUnreachable
 from worker.docker_engine.facts import FreeSpace
 
 LABEL_PROBE = "longshore.probe"
@@ -47,6 +47,8 @@ class DiskProbe:
                 await self._remove()
         except NodeUnreachable:
             raise
+        except DiskFull:
+            return FreeSpace(0, None)
         except (EngineError, ValueError, IndexError):
             return None
 

@@ -3,7 +3,6 @@
 Engines give exit code 137 both for a program that signal 9 has ended and for one that exits with 137. The init
 that runs as PID 1 (tini, which is every engine's `docker-init`) knows which it was, and says so when it is asked
 to talk. Its words are two lines on standard output, printed when all is over; they are taken out of it again.
-Engines cut lines at 16 KiB: where a last line without an end is cut within these words, they stay in it.
 
 An init that is another program, or that was itself killed (by the engine's kill call), says nothing.
 """
@@ -45,3 +44,12 @@ def without_words(data: bytes) -> tuple[bytes, bool | None]:
     if match["pid"] == _INIT_PID and b"] Main child" in match[0]:
         said = match["itself"] is None
     return data[: match.start()], said
+
+
+def beginning_of_words(piece: bytes) -> int:
+    """Where the words may begin that the next piece of the same line goes on with; the length where nowhere."""
+    begin = piece.rfind(_MARK)
+    if begin >= 0 and b"\n" not in piece[begin:]:
+        return begin
+    cut = next((size for size in range(len(_MARK) - 1, 0, -1) if piece.endswith(_MARK[:size])), 0)
+    return len(piece) - cut

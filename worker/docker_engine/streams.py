@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import io
 import tarfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,17 +24,14 @@ from aiodocker.exceptions import DockerError
 from core.errors import ContainerGone, EngineError, NodeUnreachable
 from core.nodes import EngineFacts
 from worker.docker_engine.disk_probe import DiskProbe
-from worker.docker_engine.facts import FreeSpace, engine_facts, free_space, observation, split_time
+from worker.docker_engine.facts import FreeSpace, engine_facts, free_space, observation
 from worker.docker_engine.faults import call_fault, pull_fault
-from worker.docker_engine.init_words import without_words
+from worker.docker_engine.log_frames import HEADER_BYTES, NANOSECONDS, LogFrame, ProgramOutput
 from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
 from worker.image_names import is_named
 
 _DEFAULT_BRIDGE = "bridge"
-_FRAME_HEADER = 8  # stream, three zero bytes, length as u32 big-endian (Engine API, "Attach to a container")
-_STDOUT = 1
-_NANOSECONDS = 1_000_000_000
 _CONNECT_SECONDS = 5.0
 #: aiodocker's status of a call that reached no engine.
 _NO_CONNECTION = 900
@@ -54,22 +51,14 @@ class ContainerEvent:
 
 @dataclass(frozen=True)
 class ListedContainer:
-    """One row of a listing by label."""
+    """One row of a listing by label. `key` None: it bears our label, and a name that no rank has."""
 
-    key: RankKey
+    name: str
+    key: RankKey | None
     container_id: str
     status: str
     created_at: datetime
     labels: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class LogFrame:
-    """One piece of output as the engine kept it, with its own time stamp."""
-
-    time_ns: int
-    stream: int
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -162,13 +151,16 @@ class DockerStreams:
         params = {"all": "1", "filters": self._filters()}
         async with self._call("list", "containers/json", params=params) as response:
             rows = orjson.loads(await response.read())
-        listed = []
-        for row in rows:
-            key = RankKey.from_container_name(row["Names"][0]) if row["Names"] else None
-            if key is not None:
-                created_at = datetime.fromtimestamp(row["Created"], UTC)
-                listed.append(ListedContainer(key, row["Id"], row["State"], created_at, row["Labels"]))
-        return listed
+        return [_listed(row) for row in rows]
+
+    async def written_bytes(self) -> dict[RankKey, int]:
+        """What each running rank has written into its container's own file system. The engine walks through all
+        that was written to say so: not to be asked without need."""
+        params = {"size": "1", "filters": self._filters()}
+        async with self._call("list", "containers/json", params=params) as response:
+            rows = orjson.loads(await response.read())
+        keys = ((RankKey.from_container_name(row["Names"][0]), row) for row in rows if row["Names"])
+        return {key: int(row.get("SizeRw") or 0) for key, row in keys if key is not None}
 
     async def list_gang_networks(self, *, of_swarm: bool = True) -> list[str]:
         """The names of this installation's gang networks; those of a swarm too, if wanted."""
@@ -193,34 +185,32 @@ class DockerStreams:
                     yield ContainerEvent(key, line["Actor"]["ID"], line["Action"], attributes)
 
     async def log_frames(
-        self, container: str, *, since_ns: int, follow: bool, on_end: Callable[[bool], None] | None = None
-    ) -> AsyncIterator[LogFrame]:
+        self,
+        container: str,
+        *,
+        since_ns: int,
+        follow: bool,
+        last: int | None = None,
+        on_end: Callable[[bool], None] | None = None,
+    ) -> AsyncGenerator[LogFrame, None]:
         """The container's output from a time stamp on (inclusive), frame by frame, to its end or for ever.
 
-        `on_end` is told whether a signal ended the program, where the container's init has said so.
+        `last`: no more than so many frames of what there is by now. `on_end` is told whether a signal ended the
+        program, where the container's init has said so.
         """
         params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
+        if last is not None:
+            params["tail"] = str(last)
+        output = ProgramOutput(on_end)
         if since_ns:
-            params["since"] = f"{since_ns // _NANOSECONDS}.{since_ns % _NANOSECONDS:09d}"
+            params["since"] = f"{since_ns // NANOSECONDS}.{since_ns % NANOSECONDS:09d}"
         async with self._call("logs", f"containers/{container}/logs", params=params, stream=True) as response:
-            content = response.content
-            while True:
-                try:
-                    header = await content.readexactly(_FRAME_HEADER)
-                except asyncio.IncompleteReadError as error:
-                    if error.partial:
-                        raise
-                    return
-                body = await content.readexactly(int.from_bytes(header[4:], "big"))
-                stamp, _, data = body.partition(b" ")
-                if header[0] == _STDOUT:
-                    data, by_signal = without_words(whole := data)
-                    if by_signal is not None and on_end is not None:
-                        on_end(by_signal)
-                    if whole and not data:
-                        continue
-                seconds, nanos = split_time(stamp.decode("ascii"))
-                yield LogFrame(seconds * _NANOSECONDS + nanos, header[0], data)
+            async for frame in _frames(response.content):
+                for piece in output.take(frame):
+                    yield piece
+            # Following may stop short of what there is: what is held back then, the next reading will have.
+            for piece in output.rest() if not follow else ():
+                yield piece
 
     async def observe(self, container: str) -> Observation | None:
         """The container by id or name; None where it is not there."""
@@ -382,3 +372,22 @@ class _Missing:
     """Stands for the answer about something that is not there."""
 
     status = 404
+
+
+def _listed(row: Mapping[str, Any]) -> ListedContainer:
+    name = row["Names"][0].removeprefix("/") if row["Names"] else ""
+    created_at = datetime.fromtimestamp(row["Created"], UTC)
+    key = RankKey.from_container_name(name)
+    return ListedContainer(name, key, row["Id"], row["State"], created_at, row["Labels"])
+
+
+async def _frames(content: aiohttp.StreamReader) -> AsyncIterator[LogFrame]:
+    """Raises IncompleteReadError where the engine goes away within one."""
+    while True:
+        try:
+            header = await content.readexactly(HEADER_BYTES)
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise
+            return
+        yield LogFrame.of(header, await content.readexactly(int.from_bytes(header[4:], "big")))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from core.errors import Superseded
-from core.log_records import LogRecord
+from core.log_records import PLATFORM, LogRecord
 from core.logs import ChunkToStore, ResumePoint, append_chunks
-from worker.docker_engine.streams import LogFrame
+from worker.docker_engine.log_frames import LogFrame
 from worker.engine import RankKey
 from worker.supervisor.scope import NodeScope
 
@@ -25,6 +25,9 @@ HIGH_WATER_BYTES = 1 << 20
 _DISORDER_NS = 1_000_000_000
 #: A chunk is what one page read decompresses at the least.
 _CHUNK_BYTES = 256 << 10
+TRUNCATION = (
+    "longshore: the first {} bytes of this rank's output are kept, and nothing of what it printed after them\n"
+)
 
 
 @dataclass
@@ -42,6 +45,10 @@ class RankBuffer:
     resume_ns: int
     resume_skip: int
     byte_count: int
+    #: more than this is not kept
+    limit_bytes: int
+    #: the rank has printed more than is kept, and its log says so
+    is_cut: bool = False
     last_line: bytes = b""
     pending: list[LogRecord] = field(default_factory=list)
     pending_bytes: int = 0
@@ -52,9 +59,11 @@ class RankBuffer:
     _newest_ns: int = 0
 
     @classmethod
-    def at(cls, key: RankKey, point: ResumePoint) -> RankBuffer:
+    def at(cls, key: RankKey, point: ResumePoint, limit_bytes: int) -> RankBuffer:
         """Going on from what is stored."""
-        buffer = cls(key, point.next_seq, point.last_ns, point.resume_ns, point.resume_skip, point.byte_count)
+        buffer = cls(
+            key, point.next_seq, point.last_ns, point.resume_ns, point.resume_skip, point.byte_count, limit_bytes
+        )
         buffer._next_ns, buffer._next_skip = point.resume_ns, point.resume_skip
         buffer._newest_ns = point.last_ns
         return buffer
@@ -63,11 +72,20 @@ class RankBuffer:
         """Take a frame. Times never go back within a rank, so that they can be a sort key."""
         self._count(frame.time_ns)
         self.last_ns = max(self.last_ns, frame.time_ns)
-        self.pending.append(LogRecord(self.last_ns, frame.stream, frame.data))
-        self.pending_bytes += len(frame.data)
-        self.byte_count += len(frame.data)
+        data = frame.data[: self.limit_bytes - self.byte_count]
+        self.byte_count += len(data)
+        if data or not frame.data:
+            self._append(frame.stream, data)
+        if len(data) < len(frame.data):
+            self.is_cut = True
+            # In the transaction that stores the last byte: whoever goes on from there knows that all is said.
+            self._append(PLATFORM, TRUNCATION.format(self.byte_count).encode())
         if not frame.data.isspace():
             self.last_line = frame.data
+
+    def _append(self, stream: int, data: bytes) -> None:
+        self.pending.append(LogRecord(self.last_ns, stream, data))
+        self.pending_bytes += len(data)
 
     def taken_before(self) -> Callable[[LogFrame], bool]:
         """Whether each frame of a reading that begins at `resume_ns` was taken before it; to be asked of all of

@@ -20,7 +20,15 @@ from core.jobs.gang_networks import (
 )
 from core.nodes import EngineFacts, Floor, record_answer, record_facts, record_silence
 from worker.docker_engine.streams import ContainerEvent, ListedContainer
-from worker.engine import LABEL_EXECUTOR, LABEL_NETWORK, RankKey, gang_network_name, gang_of_network
+from worker.engine import (
+    LABEL_EXECUTOR,
+    LABEL_NETWORK,
+    LABEL_RANKS,
+    RankKey,
+    gang_network_name,
+    gang_of_network,
+)
+from worker.supervisor.disk_relief import DiskRelief
 from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.pulls import Pulls
 from worker.supervisor.rank_watch import RankWatch
@@ -55,6 +63,7 @@ class NodeWatch:
         self._engine_started_at: datetime | None = None
         settings = scope.settings
         self._floor = Floor(settings.min_free_disk_bytes, settings.min_free_inodes)
+        self._relief = DiskRelief(scope, settings.min_free_disk_bytes)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -141,6 +150,7 @@ class NodeWatch:
             container_id,
             keeps_notebook=label(LABEL_EXECUTOR) == "notebook",
             in_gang=label(LABEL_NETWORK) == "gang",
+            log_limit_bytes=self._scope.settings.log_max_bytes // _gang_size(label(LABEL_RANKS)),
             is_new=is_new,
         )
         self._watching[key] = watch
@@ -185,9 +195,9 @@ class NodeWatch:
             now=datetime.now(UTC),
             orphan_grace=timedelta(seconds=scope.settings.orphan_grace_seconds),
         )
-        for container in findings.watch:
-            self._watch(container.key, container.container_id, container.labels.get, is_new=False)
-            self._watching[container.key].engine_started_at = self._engine_started_at
+        for key, container in findings.watch:
+            self._watch(key, container.container_id, container.labels.get, is_new=False)
+            self._watching[key].engine_started_at = self._engine_started_at
         for key in findings.vanished:
             # Its watch finds nothing at the engine, and records that.
             self._watch(key, key.container_name, dict[str, str]().get, is_new=False)
@@ -205,6 +215,7 @@ class NodeWatch:
         self._engine_started_at = None if facts.keeps_containers else facts.started_at
         if await scope.verb(record_facts, scope.database, scope.node.id, facts, self._floor):
             scope.bell.schedule(scope.node.pool_row)
+        await self._relief.look(facts)
         self._facts_due_at = asyncio.get_running_loop().time() + scope.settings.facts_seconds
 
     async def _finish(self, key: RankKey) -> None:
@@ -215,12 +226,14 @@ class NodeWatch:
 
     async def _remove_orphan(self, container: ListedContainer) -> None:
         key = container.key
-        row = await self._scope.verb(
-            watched_rank, self._scope.database, self._scope.node.id, key.job_id, key.attempt, key.rank
-        )
-        if row is None or row.released:
-            log.warning("orphan_removed", container=key.container_name)
-            await self._scope.engine.remove(container.container_id)
+        if key is not None:
+            row = await self._scope.verb(
+                watched_rank, self._scope.database, self._scope.node.id, key.job_id, key.attempt, key.rank
+            )
+            if row is not None and not row.released:
+                return
+        log.warning("orphan_removed", container=container.name)
+        await self._scope.engine.remove(container.container_id)
 
     async def _wanted(self) -> None:
         while True:
@@ -260,3 +273,8 @@ class NodeWatch:
             log.warning("network_kept", network=name, why=str(error))
             return False
         return True
+
+
+def _gang_size(label: str | None) -> int:
+    """As its containers say; whoever else put a label of that name on something may have put anything there."""
+    return max(1, int(label)) if label is not None and label.isdecimal() else 1

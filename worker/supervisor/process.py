@@ -30,8 +30,9 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 2.0
 #: Of the database, and threads that use them. They wait for commits most of their time.
 _CONNECTIONS = 16
-#: Allocations between two looks for reference cycles. What is under way here outlives Python's own 700 of them many
-#: times over, is taken for long-lived, and makes the whole heap be searched: half the time at 25,000 watched ranks.
+#: Allocations between two looks for reference cycles. What is under way here outlives Python's own 700 of them
+#: many times over and is taken for long-lived, so that the whole heap is searched again and again: half of the
+#: time at 25,000 watched ranks.
 _COLLECT_AFTER = 100_000
 
 

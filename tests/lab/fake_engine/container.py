@@ -169,9 +169,11 @@ class FakeContainer:
             "Gateway": str(self.network.gateway or "") if self.network else "",
         }
 
-    def listed(self) -> dict[str, Any]:
+    def listed(self, *, with_size: bool) -> dict[str, Any]:
         """As a row of GET /containers/json."""
+        sizes = {"SizeRw": sum(map(len, self.files.values()))} if with_size else {}
         return {
+            **sizes,
             "Id": self.id,
             "Names": [f"/{self.name}"],
             "Image": self.image_reference,

@@ -28,7 +28,7 @@ def list_containers(engine: FakeEngine, request: Request, reply: Reply, subject:
     statuses, ids = said.get("status"), said.get("id")
     everyone = flag_of(request, "all") or bool(statuses)
     rows = [
-        container.listed()
+        container.listed(with_size=flag_of(request, "size"))
         for container in sorted(engine.containers.values(), key=lambda each: -each.created_ns)
         if (everyone or container.is_running)
         and (not statuses or container.status in statuses)

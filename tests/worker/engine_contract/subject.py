@@ -17,9 +17,10 @@ import orjson
 from core.jobs.launching import RankLimits
 from tests.lab.fake_engine.behaviour import VARIABLE
 from tests.lab.platform import wait_until
+from worker.docker_engine.log_frames import LogFrame
 from worker.docker_engine.payload import container_payload
 from worker.docker_engine.steps import DockerSteps
-from worker.docker_engine.streams import ContainerEvent, DockerStreams, LogFrame
+from worker.docker_engine.streams import ContainerEvent, DockerStreams
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, ContainerSpec, NetworkSpec, Observation, RankKey
 
 T = TypeVar("T")

@@ -391,6 +391,28 @@ def nothing_left(subject: Subject) -> None:
         subject.steps.remove(row.container_id)
 
 
+def test_written_bytes_are_those_of_running_containers(subject: Subject) -> None:
+    size = 30_000
+    script, fake = f"head -c {size} /dev/zero > /big; sleep 60", {"seconds": None, "files": {"/big": "x" * size}}
+    containers = [subject.started(script, fake=fake), subject.started("sleep 60"), subject.ended("true")]
+    first, second, ended = (_key(subject, each) for each in containers)
+
+    def written() -> dict[RankKey, int]:
+        return subject.run(lambda streams: streams.written_bytes())
+
+    wait_until(lambda: size <= written().get(first, 0) < 10 * size, 20, "what was written is counted")
+    assert written()[second] < size
+    assert ended not in written()
+    for container in containers:
+        subject.steps.remove(container)
+
+
+def _key(subject: Subject, container: str) -> RankKey:
+    key = RankKey.from_container_name(subject.api.inspect_container(container)["Name"])
+    assert key is not None
+    return key
+
+
 def _read(subject: Subject, container: str, path: str, limit_bytes: int) -> bytes | None:
     return subject.run(lambda streams: streams.read_file(container, path, limit_bytes=limit_bytes))
 

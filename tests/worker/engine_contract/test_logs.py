@@ -11,7 +11,8 @@ from docker.errors import APIError
 
 from core.errors import ContainerGone
 from tests.worker.engine_contract.subject import Subject
-from worker.docker_engine.streams import DockerStreams, LogFrame
+from worker.docker_engine.log_frames import LogFrame
+from worker.docker_engine.streams import DockerStreams
 
 _PIECE = 16_384
 #: For what is read past our adapter, which takes the words of a container's init out of the output.
@@ -61,22 +62,30 @@ def test_logs_hold_an_unfinished_line_back_until_it_is_whole(subject: Subject) -
     ("length", "pieces"),
     [
         (_PIECE - 1, [_PIECE]),
-        (_PIECE, [_PIECE, 0]),
-        (_PIECE + 1, [_PIECE, 1]),
-        (2 * _PIECE + 100, [_PIECE, _PIECE, 100]),
+        (_PIECE, [_PIECE, 1]),
+        (_PIECE + 1, [_PIECE, 2]),
+        (2 * _PIECE + 100, [_PIECE, _PIECE, 101]),
     ],
 )
 def test_logs_cut_long_lines_in_pieces_of_one_time(subject: Subject, length: int, pieces: list[int]) -> None:
-    """The last piece has no newline; a line that just fills one is followed by an empty one."""
+    """The last piece comes without its newline, which is given back; of a line that just fills one it is all."""
     script = f'head -c {length} /dev/zero | tr "\\0" x; echo; echo after'
     fake = {"output": ["x" * length + "\n", "after\n"]}
     container = subject.ended(script, fake=fake)
     *long, after = subject.frames(container)
     assert [len(frame.data) for frame in long] == pieces
     assert len({frame.time_ns for frame in long}) == 1
-    assert b"".join(frame.data for frame in long).rstrip(b"\n") == b"x" * length
+    assert b"".join(frame.data for frame in long) == b"x" * length + b"\n"
     assert after.data == b"after\n"
     assert after.time_ns > long[0].time_ns
+    subject.steps.remove(container)
+
+
+def test_logs_of_a_long_last_line_without_a_newline_have_none(subject: Subject) -> None:
+    container = subject.ended(
+        f'head -c {_PIECE + 9} /dev/zero | tr "\\0" x', fake={"output": ["x" * (_PIECE + 9)]}
+    )
+    assert b"".join(frame.data for frame in subject.frames(container)) == b"x" * (_PIECE + 9)
     subject.steps.remove(container)
 
 

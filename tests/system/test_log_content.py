@@ -1,0 +1,66 @@
+"""B-8: whatever bytes a rank prints are stored, all of them, in order, each stream by itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import pytest
+
+from tests.lab.api_client import ApiClient
+from tests.lab.host_pool import ranks_of
+from tests.lab.platform import Platform
+from tests.lab.stored_output import stream_of
+
+_PIECE = 16_384
+_LONG = 3 * _PIECE + 5
+_MIB = 1 << 20
+
+
+def xs(count: int, then: str = "echo") -> str:
+    return f"head -c {count} /dev/zero | tr '\\0' x; {then}"
+
+
+_LINES = 500
+_BOTH = f"i=0; while [ $i -lt {_LINES} ]; do echo out $i; echo err $i >&2; i=$((i+1)); done"
+_OUT, _ERR = (b"".join(b"%s %d\n" % (name, i) for i in range(_LINES)) for name in (b"out", b"err"))
+
+CONTENT: Mapping[str, tuple[str, dict[int, bytes]]] = {
+    "NUL": (r"printf 'a\000b\000\n\000'", {1: b"a\0b\0\n\0"}),
+    "broken UTF-8": (r"printf '\377\376 \303\n\360\237'", {1: b"\xff\xfe \xc3\n\xf0\x9f"}),
+    "no final newline": ("printf 'one\\ntwo'; printf 'three' >&2", {1: b"one\ntwo", 2: b"three"}),
+    "ANSI": (r"printf '\033[31mred\033[0m\r\033[2Kgone\n'", {1: b"\x1b[31mred\x1b[0m\r\x1b[2Kgone\n"}),
+    "two streams": (_BOTH, {1: _OUT, 2: _ERR}),
+    "empty lines": ("yes '' | head -n 50000", {1: b"\n" * 50_000}),
+    **{
+        f"a line of {count}{end}": (xs(count, then), {1: b"x" * count + more})
+        for count in (_PIECE - 2, _PIECE - 1, _PIECE, _PIECE + 1, 2 * _PIECE)
+        for end, then, more in ((" and its newline", "echo", b"\n"), (" without a newline", "true", b""))
+    },
+    "a long line, then another": (xs(_LONG, "echo; echo after"), {1: b"x" * _LONG + b"\nafter\n"}),
+    "a long line on stderr": (f"({xs(_LONG)}; echo after) >&2", {2: b"x" * _LONG + b"\nafter\n"}),
+}
+MUCH: Mapping[str, tuple[str, dict[int, bytes]]] = {
+    "a line of 50 MiB": (xs(50 * _MIB), {1: b"x" * (50 * _MIB) + b"\n"}),
+    "a million empty lines": ("yes '' | head -n 1000000", {1: b"\n" * 1_000_000}),
+}
+
+
+def digest(data: bytes) -> tuple[int, str]:
+    # Nobody wants to read how 50 MiB differ from others.
+    return len(data), hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "name", [*CONTENT, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(600)]) for name in MUCH)]
+)
+def test_every_byte_is_stored(client: ApiClient, platform: Platform, busybox: str, name: str) -> None:
+    command, printed = {**CONTENT, **MUCH}[name]
+    job = client.shell(command, image=busybox)
+    done = client.wait_end(job["id"], 500)
+    assert done["state"] == "COMPLETED", done["status"]
+    for stream in (1, 2):
+        stored = stream_of(platform.database_url, job["id"], stream)
+        assert digest(stored) == digest(printed.get(stream, b""))
+    (rank,) = ranks_of(client, job["id"])
+    assert int(rank["logBytes"]) == sum(map(len, printed.values()))

@@ -1,0 +1,175 @@
+"""What one container prints, on its way into rows: followed while it runs, read to its end, cut at a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import structlog
+
+from core.errors import ContainerGone, NodeUnreachable
+from core.log_records import PLATFORM
+from core.logs import LogEntry, ResumePoint, read_page, resume_point
+from worker.docker_engine.faults import last_line_of
+from worker.engine import RankKey
+from worker.supervisor.log_writer import HIGH_WATER_BYTES, LogWriter, RankBuffer
+from worker.supervisor.scope import NodeScope
+
+log = structlog.get_logger(__name__)
+
+#: A container that ends within this is read once, after its end: most short jobs need no open stream.
+_SHORT_SECONDS = 0.1
+#: How long an open stream may go on after the end was reported, before it is read afresh instead.
+_LINGER_SECONDS = 1.0
+#: Engines are asked again after so long when a stream ended and the container had not.
+_REOPEN_SECONDS = 0.5
+#: What of a failed rank's output is kept with the rank: no more than this many lines and bytes.
+_LAST_LINES = 20
+_LAST_LINES_BYTES = 4096
+_FROM_THE_START = ResumePoint(0, 0, 0, 0, 0)
+
+
+class OutputCapture:
+    """The output of one rank's container. `limit_bytes` is how much of it is kept."""
+
+    def __init__(
+        self, scope: NodeScope, writer: LogWriter, key: RankKey, container_id: str, *, limit_bytes: int
+    ) -> None:
+        self._scope, self._writer = scope, writer
+        self._key, self._container_id = key, container_id
+        self._buffer = RankBuffer.at(key, _FROM_THE_START, limit_bytes)
+        #: the last lines as the engine has them, where they are beyond what is kept
+        self._tail: list[bytes] = []
+        #: what the container's init has said of the end, if it has
+        self.ended_by_signal: bool | None = None
+
+    @property
+    def byte_count(self) -> int:
+        """Of what is kept."""
+        return self._buffer.byte_count
+
+    async def resume(self) -> None:
+        """Go on where an earlier capture stopped."""
+        key, limit = self._key, self._buffer.limit_bytes
+        point = await self._scope.verb(resume_point, self._scope.database, key.job_id, key.attempt, key.rank)
+        self._buffer = RankBuffer.at(key, point, max(limit, point.byte_count))
+        self._buffer.is_cut = point.byte_count >= limit and await self._was_cut()
+
+    async def follow(self, ended: asyncio.Event) -> None:
+        """Keep the output until the container has ended or is gone."""
+        if await _is_set_within(ended, _SHORT_SECONDS):
+            return
+        while True:
+            if self._buffer.is_cut:
+                await _is_set_within(ended, self._scope.settings.listing_seconds)
+            else:
+                await self._follow_stream(ended)
+            if ended.is_set():
+                return
+            seen = await self._scope.engine.observe(self._container_id)
+            if seen is None or seen.ended:
+                return
+            await _is_set_within(ended, _REOPEN_SECONDS)
+
+    async def read_rest(self) -> None:
+        """Of a container that has ended: all that there is still to read."""
+        # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
+        await self._read(follow=False)
+        if self._buffer.is_cut:
+            await self._read_tail()
+
+    async def flush(self) -> None:
+        """Return when everything that was read is stored."""
+        await self._writer.flush(self._buffer)
+
+    async def last_line(self) -> str:
+        """The last line that is not empty, shortened for a person's eyes."""
+        line = next((line for line in reversed(self._tail) if not line.isspace()), self._buffer.last_line)
+        if not line and self.byte_count:
+            line = b"".join(await self._stored_lines(1))
+        return last_line_of(line.decode("utf-8", "replace").strip())
+
+    async def last_lines(self) -> str:
+        """The end of what a failed rank printed, for people and for the rules that say what is tried again."""
+        lines = self._tail or await self._stored_lines(_LAST_LINES)
+        return b"".join(lines)[-_LAST_LINES_BYTES:].decode("utf-8", "replace")
+
+    async def _follow_stream(self, ended: asyncio.Event) -> None:
+        reading = asyncio.ensure_future(self._read(follow=True))
+        ending = asyncio.ensure_future(ended.wait())
+        try:
+            await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                await asyncio.wait({reading}, timeout=_LINGER_SECONDS)
+        finally:
+            ending.cancel()
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+
+    async def _read(self, *, follow: bool) -> None:
+        """Take every frame after the last one taken: those taken are the first of what an engine gives again."""
+        buffer = self._buffer
+        if buffer.is_cut:
+            return
+        since, taken_before = buffer.resume_ns, buffer.taken_before()
+        try:
+            frames = self._scope.engine.log_frames(
+                self._container_id, since_ns=since, follow=follow, on_end=self._hear_end
+            )
+            async with contextlib.aclosing(frames):
+                async for frame in frames:
+                    if taken_before(frame):
+                        continue
+                    buffer.add(frame)
+                    self._writer.note(buffer)
+                    if buffer.is_cut:
+                        return
+                    if buffer.pending_bytes >= HIGH_WATER_BYTES:
+                        await self.flush()
+        except ContainerGone:
+            return
+        except NodeUnreachable as error:
+            # The engine's restart ends every stream; whether it is away for long the caller finds out.
+            log.warning("log_stream_lost", job=self._key.job_id, rank=self._key.rank, why=str(error))
+
+    async def _read_tail(self) -> None:
+        """What was printed last, which is what people want to see of a program that failed."""
+        try:
+            frames = self._scope.engine.log_frames(
+                self._container_id, since_ns=0, follow=False, last=_LAST_LINES, on_end=self._hear_end
+            )
+            self._tail = [frame.data async for frame in frames]
+        except ContainerGone:
+            return
+
+    def _hear_end(self, by_signal: bool) -> None:
+        self.ended_by_signal = by_signal
+
+    async def _was_cut(self) -> bool:
+        page = await self._last_entries(1)
+        return bool(page) and page[0].record.stream == PLATFORM
+
+    async def _stored_lines(self, count: int) -> list[bytes]:
+        """The last that are stored, oldest first."""
+        return [entry.record.data for entry in reversed(await self._last_entries(count))]
+
+    async def _last_entries(self, count: int) -> tuple[LogEntry, ...]:
+        """The last that are stored, newest first."""
+        key = self._key
+        page = await self._scope.verb(
+            read_page,
+            self._scope.database,
+            key.job_id,
+            key.attempt,
+            ranks=[key.rank],
+            limit=count,
+            from_head=False,
+        )
+        return page.entries
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+    return event.is_set()
