@@ -122,6 +122,11 @@ _SUITES = (
             f"{_POLICIES}::test_ends_by_a_kill_leave_different_records",
         ),
     ),
+    Suite(
+        "F-28",
+        "kernels killed, hanging, late, silent; a notebook that prints 100 MB",
+        ("tests/system/test_notebook_faults.py",),
+    ),
     Suite("F-29", "a node's disk, or its inodes, full", ("tests/system/test_hosts_disk.py",)),
     Suite("F-30", "clocks an hour off, and clocks that step", ("tests/faults/test_clocks.py",)),
     Suite(
@@ -130,6 +135,7 @@ _SUITES = (
         ("tests/system/test_registry_faults.py", "tests/system/test_images.py"),
     ),
     Suite("L-1", "100,000 submissions as fast as they are taken", ("tests/faults/test_many_submits.py",)),
+    Suite("L-2", "100,000 jobs queued, then all of them run", ("tests/faults/test_deep_queue.py",)),
     Suite("L-3", "ten times too much asked for, 10 min", ("tests/faults/test_overload.py",)),
     Suite("L-7", "1,000 streams left without a word", ("tests/faults/test_abandoned_streams.py",)),
     Suite(
@@ -139,6 +145,16 @@ _SUITES = (
             "tests/api/test_creation.py::test_a_hundred_creates_at_a_time_with_one_key_make_one_job",
             "tests/api/test_creation.py::test_create_again_with_the_same_key_and_another_body_is_refused",
             "tests/api/test_creation.py::test_create_whose_reply_is_lost_with_the_process_is_found_by_the_retry",
+        ),
+    ),
+    Suite("B-8", "output of any bytes, and of any length of line", ("tests/system/test_log_content.py",)),
+    Suite(
+        "B-11",
+        "ranks that print for ever, fill the disk, never end",
+        (
+            "tests/system/test_endless_output.py",
+            "tests/system/test_hosts_disk.py::test_rank_that_fills_the_disk_is_ended_and_the_others_go_on",
+            f"{_POLICIES}::test_run_timeout_tells_the_ranks_then_kills_and_fails",
         ),
     ),
 )

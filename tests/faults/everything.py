@@ -1,7 +1,8 @@
 """F-33: what is done elsewhere one at a time, at random, for as long as is asked for.
 
-What is done never lasts as long as it takes for a node to be given up, so every job must come to the end that was
-known before it began. A minute is a round: runs of an hour each, with other seeds, add up in the table.
+What is done never lasts as long as it takes for a node to be given up, and an attempt that an engine's restart
+ended is made again, so every job must come to the end that was known before it began. A minute is a round: runs
+of an hour each, with other seeds, add up in the table.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ LAB = Lab(
         "lost_after_seconds": 240,
         "rate_limit_per_second": 0,
     },
-    engines=EnginesWanted(hosts=2, live_restore=True),
+    # Not with live restore, which F-17 is about: an engine 20.10 that has it, and is killed while it makes a
+    # network, crashes at every later start (it reserves address pools that it never had).
+    engines=EnginesWanted(hosts=2),
 )
 _PROCESSES = ("api", "worker", "supervisor", "beat")
 #: Between two things that are done.
@@ -132,7 +135,7 @@ class Chaos:
 def run(trial: Trial) -> None:
     """F-33."""
     seconds = trial.scale.pick(30, 60.0 * trial.scale.rounds)
-    trial.background(jobs=10**6, per_second=trial.scale.pick(1.0, _JOBS_PER_SECOND))
+    trial.background(jobs=10**6, per_second=trial.scale.pick(1.0, _JOBS_PER_SECOND), tries_again=True)
     over = time.monotonic() + seconds
     chaos = Chaos(trial)
     while time.monotonic() < over:

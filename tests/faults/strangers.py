@@ -72,9 +72,12 @@ def _imitate(trial: Trial) -> None:
             "longshore.rank": "0",
         },
     )
+    label = {"longshore.installation": trial.platform.installation}
+    odd = _container(trial, f"odd-{trial.platform.installation}", label)
     plain = _container(trial, f"ls-{new_job_id()}-1-0", {})
     try:
-        trial.wait(lambda: not _is_there(trial, labelled), 60, "what no row explains is removed")
+        for each in (labelled, odd):
+            trial.wait(lambda each=each: not _is_there(trial, each), 60, "what no row explains is removed")  # type: ignore[misc]
         if not _is_there(trial, plain):
             trial.broken("I2", "a container without our label was removed")
     finally:

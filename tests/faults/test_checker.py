@@ -39,6 +39,7 @@ class Run:
                     "states": {"one": [state, 1], "two": [state, 1]},
                 }
             )
+        self.mark("limits", 98.0, gang_end_seconds=6.0, start_seconds=60.0)
         self.witness.append({"engine": "local", "final": True, "containers": [], "networks": [], "volumes": []})
         self.mark("fault", 101.0)
         self.mark("healed", 102.0)
@@ -51,7 +52,7 @@ class Run:
         self.ledger.append({"what": "answer", "call": call, "at": 99.1, "status": 200, "id": job})
         self.rows.append(
             {"table": "job", "id": job, "batch_job_id": job, "state": "COMPLETED", "status": "", "attempt": 1,
-             "num_ranks": ranks, "max_attempts": "1"}
+             "num_ranks": ranks, "max_attempts": "1", "waited_seconds": 1.0}
         )  # fmt: skip
         self.rows.append({"table": "key", "key": f"key {job}", "job_id": job})
         for state in JOB_PATH:
@@ -66,7 +67,7 @@ class Run:
             self.event(job, rank, state)
         self.rows.append(
             {"table": "rank", "job_id": job, "attempt": 1, "rank": rank, "state": "SUCCEEDED", "node": "local",
-             "container_id": f"{job}-{rank}", "exit_code": 0, "released": True}
+             "container_id": f"{job}-{rank}", "exit_code": 0, "released": True, "ended_ns": 102 * SECOND}
         )  # fmt: skip
         self.rows.append(
             {"table": "output", "job_id": job, "attempt": 1, "rank": rank, "stream": 1, "sha256": f"sha {rank}",
@@ -153,6 +154,12 @@ def _attempts_overlap(run: Run) -> None:
     run.seen("one", 0, "start", 101, container="again", attempt=2)
 
 
+def _attempts_overlap_on_an_engine_that_was_away(run: Run) -> None:
+    run.unsee("one", "die")
+    run.witness.append({"engine": "local", "unheard": "it is gone"})
+    run.seen("one", 0, "start", 101, container="again", attempt=2)
+
+
 def _attempt_too_many(run: Run) -> None:
     for action, at in (("start", 105), ("die", 106)):
         run.seen("one", 0, action, at, container="again", attempt=2)
@@ -191,6 +198,17 @@ def _half_a_gang(run: Run) -> None:
         run.samples.insert(3 + at, copy.deepcopy(run.samples[0]))
         run.samples[3 + at]["at"] = 103.0 + at
         run.samples[3 + at]["engines"]["local"][2][3] = "created"
+
+
+def _gang_that_outlives_a_failure(run: Run) -> None:
+    run.row("rank", "two", 0)["state"] = "FAILED"
+    run.unsee("two", "die")
+    run.seen("two", 0, "die", 103, code=3)
+    run.seen("two", 1, "die", 110, code=143)
+
+
+def _start_that_was_waited_for_too_long(run: Run) -> None:
+    run.row("job", "one")["waited_seconds"] = 61.0
 
 
 def _illegal_job_move(run: Run) -> None:
@@ -289,6 +307,7 @@ DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
     _start_of_another_container: ("extra", "I2"),
     _start_of_an_unknown_job: ("extra", "I2"),
     _attempts_overlap: ("extra", "I2"),
+    _attempts_overlap_on_an_engine_that_was_away: ("extra", "I2"),
     _attempt_too_many: ("extra", "I2"),
     _container_left: ("leaked", "I3"),
     _network_left: ("leaked", "I3"),
@@ -298,6 +317,8 @@ DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
     _block_held: ("leaked", "I3"),
     _descriptors_kept: ("leaked", "I3"),
     _half_a_gang: ("illegal", "I4"),
+    _gang_that_outlives_a_failure: ("illegal", "I4"),
+    _start_that_was_waited_for_too_long: ("illegal", "I7"),
     _illegal_job_move: ("illegal", "I5"),
     _illegal_rank_move: ("illegal", "I5"),
     _job_unlike_its_history: ("illegal", "I5"),

@@ -13,11 +13,16 @@ LAB = Lab(slots=48)
 #: How soon after their restart the processes must hear again what runs.
 _ADOPTED_SECONDS = 15.0
 _TERMINATED_SECONDS = 30.0
+#: A lease and a sweep (PROOFS): the longest that a job may wait for its start while workers come and go.
+_WAIT_SECONDS = 60.0
+#: What was taken from the queue when the signal came may still be begun.
+_CLAIMS_SECONDS = 1.0
 
 
 def kill_one_of_two(trial: Trial) -> None:
     """F-2."""
     trial.platform.start("worker", number=2)
+    trial.client.mark("limits", start_seconds=trial.scale.allowed(_WAIT_SECONDS))
     trial.background(jobs=trial.scale.count(20, 300), per_second=trial.scale.pick(2.0, 0.6))
     with trial.fault("one of two workers killed, again and again"):
         over = time.monotonic() + trial.scale.pick(15, 600) * trial.scale.rounds
@@ -151,6 +156,14 @@ def terminate_under_load(trial: Trial) -> None:
 
 
 def _terminate(trial: Trial, name: str) -> None:
+    ((told_at,),) = trial.query("SELECT now()")
     seconds = trial.platform.terminate(name, seconds=120)
+    claims = (
+        "SELECT count(*) FROM job_events WHERE rank IS NOT NULL AND state = 'CREATING'"
+        " AND at > %s + make_interval(secs => %s)"
+    )
+    late = trial.query(claims, told_at, trial.scale.allowed(_CLAIMS_SECONDS))
+    if name == "worker" and late != [(0,)]:
+        trial.broken("I2", f"{late} ranks were claimed by a worker that had been told to end")
     if seconds > trial.scale.allowed(_TERMINATED_SECONDS):
         trial.broken("I7", f"{name} took {seconds:.1f} s to end after SIGTERM")

@@ -58,6 +58,8 @@ def check(evidence: Evidence) -> list[Finding]:
         none_twice,
         none_leaked,
         gangs_whole,
+        gangs_end_together,
+        started_in_time,
         states_true,
         output_whole,
         recovered,
@@ -139,7 +141,13 @@ def _platform_failed_one(evidence: Evidence, job_id: str) -> bool:
 
 
 def _overlaps(evidence: Evidence) -> Iterator[Finding]:
-    ends = {event["container"]: event["at_ns"] for event in evidence.events["die"]}
+    ends = {
+        # What ended while an engine was away it does not tell later, but has in the container's own record.
+        row["container_id"]: row["ended_ns"]
+        for row in evidence.rows["rank"]
+        if row["node"] in evidence.unheard and row["ended_ns"] is not None
+    }
+    ends |= {event["container"]: event["at_ns"] for event in evidence.events["die"]}
     lives: dict[str, dict[int, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for event in evidence.events["start"]:
         life = (event["at_ns"], ends.get(event["container"], float("inf")))
@@ -191,6 +199,33 @@ def gangs_whole(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(
                     "illegal", "I4", f"attempt {gang[1]} of job {gang[0]} ran in part for {seconds:.0f} s"
                 )
+
+
+def gangs_end_together(evidence: Evidence) -> Iterator[Finding]:
+    """I4: when a rank of a gang has failed, the others are gone within their grace and a few seconds."""
+    failed = {rank_of(row) for row in evidence.rows["rank"] if row["state"] == "FAILED"}
+    allowed = evidence.limit("gang_end_seconds")
+    ends: dict[tuple[str, int], list[tuple[float, bool]]] = defaultdict(list)
+    for event in evidence.events["die"]:
+        key = rank_of(event)
+        ends[key[:2]].append((event["at_ns"] / 1e9, key in failed and event["exit"] != 0))
+    for (job, attempt), found in ends.items():
+        first = min((at for at, has_failed in found if has_failed), default=None)
+        if first is None or allowed is None:
+            continue
+        seconds = _outside(evidence.outages(), first, max(at for at, _ in found))
+        if seconds > allowed:
+            what = f"attempt {attempt} of job {job} ran on for {seconds:.1f} s after a rank had failed"
+            yield Finding("illegal", "I4", f"{what}; {allowed:g} s are allowed")
+
+
+def started_in_time(evidence: Evidence) -> Iterator[Finding]:
+    """I7: no job has waited longer for its start than the fault allows, where it says so."""
+    allowed = evidence.limit("start_seconds")
+    for row in evidence.rows["job"] if allowed is not None else ():
+        if row["waited_seconds"] is not None and row["waited_seconds"] > allowed:
+            what = f"job {row['batch_job_id']} waited {row['waited_seconds']:.1f} s; {allowed:g} s are allowed"
+            yield Finding("illegal", "I7", what)
 
 
 def _running_ranks(sample: Entry) -> dict[tuple[str, int], int] | None:

@@ -68,6 +68,11 @@ class Evidence:
             by_table[row["table"]].append(row)
         return cls(creations, deleted, marks, answers, events, final, unheard, list(samples), by_table)
 
+    def limit(self, name: str) -> float | None:
+        """A time that the run allows for something; None where it does not ask for that."""
+        found = [mark[name] for mark in self.marks if mark["mark"] == "limits" and name in mark]
+        return float(found[-1]) if found else None
+
     def outages(self) -> list[tuple[float, float]]:
         """When something was being done to the platform: from each fault to its healing, or to the end."""
         found: list[tuple[float, float]] = []

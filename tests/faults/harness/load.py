@@ -13,6 +13,8 @@ from tests.faults.harness.ledger import LedgerClient, NotAccepted
 from tests.lab.images import BUSYBOX
 
 Json = dict[str, Any]
+#: An attempt that its node ended is no word on the job.
+_AFTER_A_LOSS = {"maxAttempts": 10, "rules": [{"action": "RETRY", "nodeLost": True}, {"action": "FAIL"}]}
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ def known_job(
         for rank in range(ranks)
     }
     return KnownJob(body, {"states": ["FAILED"] if code else ["COMPLETED"], "output": out})
+
+
+def broken_gang(*, ranks: int, seconds: float) -> KnownJob:
+    """Rank 0 fails after a while; the others would never end."""
+    command = f"echo up; [ $RANK = 0 ] || exec sleep 3600; sleep {seconds}; exit 3"
+    body = {
+        "nodePoolId": "default", "imageRef": BUSYBOX, "numRanks": ranks, "shellExecutor": {"command": command},
+        "stopGracePeriod": "1s",
+    }  # fmt: skip
+    return KnownJob(body, {"states": ["FAILED"], "output": {"0": {"1": _sha("up\n")}}})
 
 
 def ticking_job(*, ranks: int = 1, ticks: int = 20, code: int = 0) -> KnownJob:
@@ -85,8 +97,10 @@ def patient_job(*, ranks: int = 1, code: int = 0, states: Sequence[str] = ("CANC
 
 
 def mixed_job(chance: random.Random, *, longest_seconds: float) -> KnownJob:
-    """One of the background: 1 to 4 ranks, mostly short, one in eight fails."""
+    """One of the background: 1 to 4 ranks, mostly short; one in eight fails, one in sixteen by one rank of its."""
     seconds = round(min(longest_seconds, 0.1 + chance.expovariate(4 / longest_seconds)), 2)
+    if chance.random() < 1 / 16:
+        return broken_gang(ranks=chance.randint(2, 4), seconds=seconds)
     return known_job(
         ranks=chance.choice([1, 1, 1, 2, 2, 3, 4]),
         seconds=seconds,
@@ -98,7 +112,8 @@ def mixed_job(chance: random.Random, *, longest_seconds: float) -> KnownJob:
 class Background:
     """Mixed jobs, submitted one after the other by a thread, until `stop` or until there were `most`.
 
-    `may_fail`: the fault ends what runs, and which jobs that will be nobody knows.
+    `may_fail`: the fault ends what runs, and which jobs that will be nobody knows. `tries_again`: it ends some,
+    and each of them is to be tried again until it comes to its own end.
     """
 
     def __init__(
@@ -110,12 +125,14 @@ class Background:
         per_second: float,
         longest_seconds: float,
         may_fail: bool = False,
+        tries_again: bool = False,
     ) -> None:
         self._client = client
         self._chance = random.Random(f"background {seed}")
         self._most, self._per_second, self._longest_seconds = most, per_second, longest_seconds
         self._over = threading.Event()
         self._may_fail = may_fail
+        self._more = {"retryPolicy": _AFTER_A_LOSS} if tries_again else {}
         self.refusals: list[str] = []
         self._thread = threading.Thread(target=self._run, name="background", daemon=True)
         self._thread.start()
@@ -132,7 +149,7 @@ class Background:
             job = mixed_job(self._chance, longest_seconds=self._longest_seconds)
             expect = {**job.expect, "states": ["COMPLETED", "FAILED"]} if self._may_fail else job.expect
             try:
-                self._client.submit(job.body, expect=expect, seconds=150)
+                self._client.submit({**job.body, **self._more}, expect=expect, seconds=150)
             except NotAccepted as error:
                 self.refusals.append(str(error))
             if self._over.wait(self._chance.expovariate(self._per_second)):

@@ -40,6 +40,8 @@ SETTINGS: Mapping[str, Any] = {
     "listing_seconds": 1,
     "orphan_grace_seconds": 3,
 }
+#: Until all ranks of a gang have ended of which one has failed: a second of grace, and five.
+_GANG_END_SECONDS = 6.0
 _ACCOUNT, _EMAIL = "acme", "ann@acme.test"
 
 
@@ -116,6 +118,7 @@ class Trial:
         self._journals = {name: Journal(folder / name) for name in (LEDGER, WITNESS, SAMPLES, ROWS)}
         try:
             self._open()
+            self.client.mark("limits", gang_end_seconds=scale.allowed(_GANG_END_SECONDS))
         except BaseException:
             self.engines.end()
             raise
@@ -164,11 +167,18 @@ class Trial:
         assert self._registry is not None
         return self._registry
 
-    def background(self, *, jobs: int, per_second: float = 2.0, may_fail: bool = False) -> None:
-        """Mixed jobs from now on, at the side of whatever the fault submits."""
-        longest = self.scale.pick(2.0, 20.0)
+    def background(
+        self, *, jobs: int, per_second: float = 2.0, may_fail: bool = False, tries_again: bool = False
+    ) -> None:
+        """Mixed jobs from now on, at the side of whatever the fault submits; the rest as in `Background`."""
         self._background = Background(
-            self.client, self.seed, most=jobs, per_second=per_second, longest_seconds=longest, may_fail=may_fail
+            self.client,
+            self.seed,
+            most=jobs,
+            per_second=per_second,
+            longest_seconds=self.scale.pick(2.0, 20.0),
+            may_fail=may_fail,
+            tries_again=tries_again,
         )
 
     @contextmanager
