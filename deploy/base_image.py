@@ -15,16 +15,16 @@ from docker.errors import DockerException, ImageNotFound
 
 from deploy import packages
 from deploy.processes import SetupError, tail
+from deploy.tree_image import load_tree
 
 PYTHON_IMAGE = "longshore/python:3"
 _UPSTREAM = ("python", "3.12-slim-bookworm")
 _SILENCE_SECONDS = 20.0
 _SUITE = "bookworm"
-_CONFIG = [
-    "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "ENV LANG=C.UTF-8",
-    'CMD ["python3"]',
-]
+_CONFIG = {
+    "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"],
+    "Cmd": ["python3"],
+}
 #: What a Debian tree has and a job does not need: 100 of 300 MB.
 _PRUNED = (
     "var/cache/apt/archives", "var/lib/apt/lists", "var/log", "var/cache/debconf", "var/cache/ldconfig",
@@ -54,7 +54,11 @@ def ensure_python_image(engine: docker.DockerClient) -> str:
 
 
 def build_python_image(engine: docker.DockerClient, why: str) -> None:
-    """Install Debian with Python into a folder and import that. Raises SetupError where that cannot be done."""
+    """Install Debian with Python into a folder and load that. Raises SetupError where that cannot be done.
+
+    The same packages make the same image, with the same id, on every machine: a gang over hosts runs one image,
+    and this one comes from no registry that could see to that.
+    """
     if not packages.can_install():
         raise SetupError(
             f"the image {':'.join(_UPSTREAM)} cannot be pulled ({why}), and building one needs root on Debian; "
@@ -65,22 +69,9 @@ def build_python_image(engine: docker.DockerClient, why: str) -> None:
         root = Path(folder) / "root"
         _debootstrap(root, Path(folder) / "debootstrap.log")
         _prune(root)
-        import_tree(engine, root, PYTHON_IMAGE)
-
-
-def import_tree(engine: docker.DockerClient, root: Path, name: str) -> None:
-    """Make a file tree an image."""
-    repository, _, tag = name.rpartition(":")
-    with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar:
-        assert tar.stdout is not None
-        answer = engine.api.import_image_from_stream(
-            iter(lambda: tar.stdout.read(1 << 20), b""),  # type: ignore[union-attr]
-            repository=repository,
-            tag=tag,
-            changes=_CONFIG,
-        )
-    if tar.returncode != 0 or '"error"' in str(answer):
-        raise SetupError(f"the engine did not import {name}: {answer}; see that its disk is not full (`df -h`)")
+        _forget_the_machine(root)
+        newest = max(file.stat().st_mtime for file in (root / "usr/lib").rglob("*.py"))
+        load_tree(engine, root, PYTHON_IMAGE, _CONFIG, newest_mtime=int(newest))
 
 
 def _pull(engine: docker.DockerClient) -> str | None:
@@ -127,7 +118,7 @@ def _debootstrap(root: Path, log: Path) -> None:
     if ended.returncode != 0:
         details = root / "debootstrap/debootstrap.log"
         raise SetupError(
-            f"debootstrap failed; put that right and run deploy/up again: {tail(details, 3) or tail(log, 3)}"
+            f"debootstrap failed; put that right and run this again: {tail(details, 3) or tail(log, 3)}"
         )
     python = root / "usr/local/bin/python"
     if not python.is_symlink():
@@ -160,3 +151,13 @@ def _prune(root: Path) -> None:
                 entry.unlink()
     # apt looks for this folder and does not make it.
     (root / "var/cache/apt/archives/partial").mkdir(parents=True, exist_ok=True)
+
+
+def _forget_the_machine(root: Path) -> None:
+    """What debootstrap takes over of this machine and of this day."""
+    for name in ("etc/hostname", "etc/resolv.conf"):
+        (root / name).write_text("")
+    shadow = root / "etc/shadow"
+    lines = [line.split(":") for line in shadow.read_text().splitlines()]
+    # The third field is the day on which the password was changed last (shadow(5)).
+    shadow.write_text("".join(":".join([*fields[:2], "", *fields[3:]]) + "\n" for fields in lines))

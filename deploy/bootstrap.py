@@ -9,6 +9,8 @@ its key is in F. Both files are 0600, and keys are printed nowhere. A lost key: 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ipaddress
 import os
 import shlex
 from pathlib import Path
@@ -17,8 +19,9 @@ from core.accounts import OPERATOR
 from core.api_keys import authenticate
 from core.database import Database
 from core.enrolment import ensure_first_account
-from core.errors import Unauthenticated
+from core.errors import NotFound, Unauthenticated
 from core.nodes import ensure_node, ensure_pool
+from core.pools.nodes import change_node, get_node_details
 from core.settings import load_settings
 from deploy.embedded.server import write_secret
 from deploy.home import OPERATOR_FILE, read_env_file
@@ -48,12 +51,26 @@ def main() -> None:
             cpu_count=arguments.cpu_count,
             memory_bytes=arguments.memory_bytes,
         )
+        _ensure_address(database, account, settings.api_host)
     finally:
         database.close()
     print(
         f"account {account}, pool default, node local; key {made} in {arguments.env_file};"
         f" the operator's {made_operator} in {operator_file.name}"
     )
+
+
+def _ensure_address(database: Database, account: str, api_host: str) -> None:
+    """Where others reach this machine is where the API listens, unless the node has an address already.
+
+    Ranks of gangs on the hosts' own networks find each other by it.
+    """
+    with contextlib.suppress(ValueError):
+        if (heard := ipaddress.ip_address(api_host)).is_loopback or heard.is_unspecified:
+            return
+    with contextlib.suppress(NotFound):
+        if api_host != "localhost" and not get_node_details(database, account, "default", "local").address:
+            change_node(database, account, "default", "local", address=api_host)
 
 
 def _ensure_account(database: Database, env_file: Path, arguments: argparse.Namespace, account: str) -> str:

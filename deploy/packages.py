@@ -62,7 +62,7 @@ def _apt(*words: str) -> None:
     said = result.stdout.decode("utf-8", "replace").strip()
     if "Could not get lock" in said or "is held by process" in said:
         raise SetupError(
-            f"another program has held apt's lock for {_LOCK_SECONDS} s; let it end, then run deploy/up again"
+            f"another program has held apt's lock for {_LOCK_SECONDS} s; let it end, then run this again"
         )
     last = " | ".join(said.splitlines()[-4:])
-    raise SetupError(f"`apt-get {' '.join(words)}` failed; put that right and run deploy/up again: {last}")
+    raise SetupError(f"`apt-get {' '.join(words)}` failed; put that right and run this again: {last}")
