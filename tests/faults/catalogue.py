@@ -67,7 +67,7 @@ _ALL = (
     Fault("F-8", "the broker killed, and back after 10 s", broker.kill, broker.LAB, 60, rounds=5),
     Fault("F-9", "the broker emptied with 500 jobs queued", broker.flush, broker.LAB, 60),
     Fault("F-10", "every message given out five times more, also when all is over", broker.replay, broker.LAB),
-    Fault("F-11", "the broker silent for two minutes on open connections", broker.be_silent, broker.PROXIED),
+    Fault("F-11", "the broker silent for two minutes on open connections", broker.be_silent, broker.PROXIED, 15),
     Fault("F-12", "three restarts of the broker within 3 s, 50 times", broker.restart_thrice, broker.LAB, 15),
     Fault("F-13", "the database killed under load, and back after 20 s", database.kill, database.LAB, rounds=5),
     Fault("F-14", "five database connections a second ended, for 5 min", database.hang_up, database.LAB),

@@ -41,6 +41,7 @@ class Run:
             )
         self.mark("limits", 98.0, gang_end_seconds=6.0, start_seconds=60.0)
         self.witness.append({"engine": "local", "final": True, "containers": [], "networks": [], "volumes": []})
+        self.mark("onlooker", 104.0, answers={"404": 12})
         self.mark("fault", 101.0)
         self.mark("healed", 102.0)
         self.mark("recovered", 103.0, seconds=1.0, allowed_seconds=30)
@@ -283,6 +284,14 @@ def _too_many_running(run: Run) -> None:
     run.samples[1]["engines"]["local"].append(["two", 1, 2, "running"])
 
 
+def _seen_by_another_account(run: Run) -> None:
+    run.mark("seen_by_another", 102.0, path="/onlooker/batchJobs/one")
+
+
+def _nobody_looked_on(run: Run) -> None:
+    run.ledger = [entry for entry in run.ledger if entry.get("mark") != "onlooker"]
+
+
 def _answered_500(run: Run) -> None:
     run.ledger[1] |= {"status": 500}
 
@@ -334,6 +343,8 @@ DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
     _said_by_the_fault: ("illegal", "I7"),
     _too_many_held: ("illegal", "I8"),
     _too_many_running: ("illegal", "I8"),
+    _seen_by_another_account: ("illegal", "I9"),
+    _nobody_looked_on: ("illegal", "I9"),
     _answered_500: ("illegal", "I10"),
     _answered_503_without_when: ("illegal", "I10"),
 }

@@ -65,6 +65,7 @@ def check(evidence: Evidence) -> list[Finding]:
         recovered,
         within_slots,
         answered,
+        isolated,
         let_go,
     )
     return [finding for rule in rules for finding in rule(evidence)]
@@ -355,6 +356,16 @@ def within_slots(evidence: Evidence) -> Iterator[Finding]:
             if max(held, running) > slots and node not in told:
                 told.add(node)
                 yield Finding("illegal", "I8", f"node {node} held {held} and ran {running} ranks in {slots} slots")
+
+
+def isolated(evidence: Evidence) -> Iterator[Finding]:
+    """I9: another account was answered nothing of the load's jobs, and was answered."""
+    for mark in evidence.marks:
+        if mark["mark"] == "seen_by_another":
+            yield Finding("illegal", "I9", f"another account was answered at {mark['path']}")
+    answers = [mark["answers"] for mark in evidence.marks if mark["mark"] == "onlooker"]
+    if not any(answers):
+        yield Finding("illegal", "I9", "another account that looked on was never answered")
 
 
 def answered(evidence: Evidence) -> Iterator[Finding]:

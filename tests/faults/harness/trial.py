@@ -21,6 +21,7 @@ from tests.faults.harness.journal import Journal
 from tests.faults.harness.keeper import Keeper
 from tests.faults.harness.ledger import LedgerClient
 from tests.faults.harness.load import Background, KnownJob, known_job
+from tests.faults.harness.onlooker import Onlooker
 from tests.faults.harness.orders import Orders
 from tests.faults.harness.proxies import proxy_to, through
 from tests.faults.harness.rows import write_rows
@@ -160,6 +161,7 @@ class Trial:
             self._journals[SAMPLES],
         )
         self.keeper = Keeper(self.platform, self.client)
+        self._onlooker = Onlooker(self.platform, _ACCOUNT, self.client, self._some_job)
 
     @property
     def registry(self) -> Registry:
@@ -266,6 +268,10 @@ class Trial:
         finally:
             self.close()
 
+    def _some_job(self) -> str | None:
+        found = self.query("SELECT batch_job_id FROM jobs ORDER BY random() LIMIT 1")
+        return str(found[0][0]) if found else None
+
     def _at_rest(self) -> bool:
         live = "SELECT count(*) FROM jobs WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')"
         held = "SELECT count(*) FROM ranks WHERE node_id IS NOT NULL AND released_at IS NULL"
@@ -277,6 +283,7 @@ class Trial:
     def close(self) -> None:
         """Write the last records as things are now, and end everything that was started."""
         try:
+            self._onlooker.stop()
             self.keeper.stop()
             self._witness.finish()
             self._sampler.finish()
