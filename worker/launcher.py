@@ -27,9 +27,10 @@ from core.errors import (
 )
 from core.failpoints import Point, failpoint
 from core.images import PullFailure, WantedImage, request_pull
-from core.jobs import launching, stopping
+from core.jobs import launching, starting, stopping
 from core.jobs.gang_networks import BRIDGE, OVERLAY, overlay_home, record_overlay
-from core.jobs.launching import LaunchWork, StartWork
+from core.jobs.launching import LaunchWork
+from core.jobs.starting import StartWork
 from core.queue import Bell
 from core.sealing import sealing_keys
 from core.secret_use import SecretGone, open_variables
@@ -137,7 +138,7 @@ class Launcher:
     def start(self, job_id: str, attempt: int, node_id: int, endpoint: str) -> None:
         """Start what has been created on the node, once the whole gang has been."""
         held = StepLease(self._settings.step_lease_seconds)
-        work = launching.claim_start(self._database, job_id, attempt, node_id, self._settings.step_lease_seconds)
+        work = starting.claim_start(self._database, job_id, attempt, node_id, self._settings.step_lease_seconds)
         self._start(self._engine_of(endpoint), job_id, attempt, work, held)
 
     def _wait_for_image(self, work: LaunchWork, wanted: WantedImage) -> None:
@@ -231,7 +232,7 @@ class Launcher:
                 started[rank] = outcome
         if started:
             failpoint(Point.LAUNCH_STARTED, job_id)
-            settled = launching.record_started(self._database, job_id, attempt, started)
+            settled = starting.record_started(self._database, job_id, attempt, started)
             if settled is not None:
                 self._ring(settled)
         for rank, failure in failures.items():

@@ -9,7 +9,7 @@ import structlog
 from core.database import Database
 from core.errors import Superseded
 from core.failpoints import Point, failpoint
-from core.jobs import launching, stopping
+from core.jobs import launching, starting, stopping
 from core.jobs.stop_plan import StopAction, intend_signals, plan_stop, record_signalled
 from core.queue import Bell
 from worker.engine import Engine, RankKey
@@ -59,7 +59,7 @@ def _remove(database: Database, bell: Bell, engine: Engine, key: RankKey) -> Non
     """A rank that never ran. A container that does run is left to be told at the next ring."""
     seen = engine.observe(key.container_name)
     if seen is not None and seen.started_at is not None:
-        launching.record_started(database, key.job_id, key.attempt, {key.rank: seen.started_at})
+        starting.record_started(database, key.job_id, key.attempt, {key.rank: seen.started_at})
         return
     engine.remove(key.container_name)
     try:

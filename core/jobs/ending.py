@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from core.database import Database
 from core.errors import Superseded
 from core.jobs import rank_moves
-from core.jobs.launching import run_if_all_started
 from core.jobs.rank_moves import RankEnd
+from core.jobs.starting import run_if_all_started
 from core.jobs.stopping import LockedJob, Settled, lock_job, settle
 from core.jobs.verdict import ENGINE_RESTARTED
 from core.models import Job, Notebook, Rank

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from core.api_keys import authenticate
 from core.database import Database
 from core.enrolment import ensure_first_account
-from core.jobs import ending, launching, stopping
+from core.jobs import ending, launching, starting, stopping
 from core.jobs.ending import RankExit
 from core.jobs.placing import Placement, place
 from core.jobs.quotas import Limits
@@ -88,9 +88,9 @@ class RowsOnly:
         """These ranks have been started, or all of them."""
         job = self.job(job_id)
         for node in self.nodes:
-            launching.claim_start(self.database, job_id, job.attempt, node.id, 60)
+            starting.claim_start(self.database, job_id, job.attempt, node.id, 60)
         started = dict.fromkeys(ranks or range(job.spec.num_ranks), datetime.now(UTC))
-        launching.record_started(self.database, job_id, job.attempt, started)
+        starting.record_started(self.database, job_id, job.attempt, started)
 
     def run(self, ranks: int = 2, **spec: Any) -> str:
         """A job that is RUNNING."""

@@ -15,7 +15,7 @@ from core.api_keys import authenticate
 from core.database import Database
 from core.enrolment import ensure_first_account
 from core.errors import FailedPrecondition, NotFound, OtherImageFixed, Superseded
-from core.jobs import ending, launching, stopping
+from core.jobs import ending, launching, starting, stopping
 from core.jobs.ending import RankExit
 from core.jobs.gang_networks import networks_to_remove
 from core.jobs.job_moves import move_job
@@ -74,7 +74,7 @@ class Pool:
         containers = {rank: f"c{rank}" for rank in work.ranks}
         start = launching.record_created(self.database, job_id, 1, self.node.id, containers, "sha256:1", 60)
         assert start.containers == containers
-        launching.record_started(self.database, job_id, 1, dict.fromkeys(containers, datetime.now(UTC)))
+        starting.record_started(self.database, job_id, 1, dict.fromkeys(containers, datetime.now(UTC)))
         assert self.state(job_id) is JobState.RUNNING
         return job_id
 
@@ -126,7 +126,7 @@ def test_record_created_of_part_of_a_gang_starts_nothing(pool: Pool) -> None:
     assert not start.containers
     start = launching.record_created(pool.database, job, 1, pool.node.id, {1: "c1"}, "d", 60)
     assert start.containers == {0: "c0", 1: "c1"}
-    assert not launching.claim_start(pool.database, job, 1, pool.node.id, 60).containers
+    assert not starting.claim_start(pool.database, job, 1, pool.node.id, 60).containers
 
 
 def test_record_created_after_a_cancel_is_superseded(pool: Pool) -> None:

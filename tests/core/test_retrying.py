@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from core.database import Database
-from core.jobs import ending, launching, stopping
+from core.jobs import ending, launching, starting, stopping
 from core.jobs.placing import take_snapshot
 from core.jobs.stop_plan import intend_signals, record_signalled
 from core.jobs.sweeping import find_due
@@ -252,8 +252,8 @@ def test_main_rank_that_ends_before_the_others_were_started_stops_them_when_they
     rows.exit(job, 0, 0)
     assert rows.job(job).state is JobState.PENDING
     for node in rows.nodes:
-        launching.claim_start(rows.database, job, 1, node.id, 60)
-    settled = launching.record_started(rows.database, job, 1, {1: datetime.now(UTC)})
+        starting.claim_start(rows.database, job, 1, node.id, 60)
+    settled = starting.record_started(rows.database, job, 1, {1: datetime.now(UTC)})
     assert settled is not None and settled.stops
     rows.stopped(job, 1)
     assert (rows.job(job).state, rows.job(job).status) == (JobState.COMPLETED, "rank 0 exited 0")

@@ -23,7 +23,7 @@ from core.images import (
     request_pull,
     wanted_images,
 )
-from core.jobs import launching
+from core.jobs import launching, starting
 from core.jobs.quotas import Limits
 from core.jobs.submitting import Submission
 from core.jobs.submitting import submit as submit_job
@@ -320,7 +320,7 @@ def test_start_by_another_step_knows_the_names_of_secret_variables(pool: Pool, k
     job_id = submit(pool, variables={"TOKEN": secret_id})
     launching.claim_launch(pool.database, job_id, 1, pool.node.id, 60)
     launching.record_created(pool.database, job_id, 1, pool.node.id, {0: "c0"}, "sha256:1", 0)
-    start = launching.claim_start(pool.database, job_id, 1, pool.node.id, 60)
+    start = starting.claim_start(pool.database, job_id, 1, pool.node.id, 60)
     assert (start.containers, start.account) == ({0: "c0"}, pool.account)
     assert start.secret_env_vars == {"TOKEN": secret_id}
 

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from core.database import Database
-from core.jobs import launching
+from core.jobs import starting
 from core.jobs.placing import Placement, place
 from core.jobs.quotas import Limits
 from core.jobs.reading import get_job
@@ -149,7 +149,7 @@ def test_start_that_was_claimed_and_not_made_is_made_with_the_secrets(steps: Ste
     for node in steps.nodes:
         steps.launcher.launch(job_id, 1, node)
     # A step that dies once it has the claim; its lease is over at once.
-    assert launching.claim_start(steps.database, job_id, 1, steps.nodes[0], 0).containers
+    assert starting.claim_start(steps.database, job_id, 1, steps.nodes[0], 0).containers
     steps.launcher.start(job_id, 1, steps.nodes[0], ENGINE)
     assert steps.said(job_id, 0) == f"0 {value}\n"
 

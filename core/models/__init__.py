@@ -1,0 +1,34 @@
+"""The rows. Their shape only: what moves them is in the file named after the noun (`core.jobs`, ...).
+
+Portable to Postgres 15 and later, with no contrib extension, no ICU collation and no `uuidv7()`.
+"""
+
+from __future__ import annotations
+
+from core.models.identity import Account, ApiKey, RoleBinding, Secret, User
+from core.models.jobs import IdempotencyKey, Job, JobCount
+from core.models.nodes import ImagePull, Node, NodePool, NodePoolBinding, PrivateRepository
+from core.models.ranks import GangNetwork, JobEvent, LogChunk, Notebook, Rank
+from core.models.row import Row
+
+__all__ = [
+    "Account",
+    "ApiKey",
+    "GangNetwork",
+    "IdempotencyKey",
+    "ImagePull",
+    "Job",
+    "JobCount",
+    "JobEvent",
+    "LogChunk",
+    "Node",
+    "NodePool",
+    "NodePoolBinding",
+    "Notebook",
+    "PrivateRepository",
+    "Rank",
+    "RoleBinding",
+    "Row",
+    "Secret",
+    "User",
+]
