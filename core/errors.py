@@ -87,6 +87,12 @@ class EngineRefused(EngineError):
     reason = "ENGINE_REFUSED"
 
 
+class HostAddressUnknown(EngineError):
+    """A gang is to be on the hosts' own networks, and nobody has said how one of the hosts is reached."""
+
+    reason = "HOST_ADDRESS_UNKNOWN"
+
+
 class DiskFull(EngineError):
     """The node has no room, or no inodes, for an image or a container."""
 

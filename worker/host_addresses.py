@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 
-from core.errors import EngineError
+from core.errors import EngineError, HostAddressUnknown
 from core.jobs.launching import LaunchWork
 
 
 def with_numeric_addresses(work: LaunchWork) -> LaunchWork:
     """The work with every rank's host by its IPv4 address, as this worker resolves it.
 
-    Raises EngineError that says which rank's host has no address.
+    Raises HostAddressUnknown or EngineError, which say which rank's host it is.
     """
     if not work.address_of_rank:
         return work
@@ -23,9 +23,9 @@ def with_numeric_addresses(work: LaunchWork) -> LaunchWork:
 def _resolved(host: str, work: LaunchWork) -> str:
     rank = work.address_of_rank.index(host)
     if not host:
-        raise EngineError(
+        raise HostAddressUnknown(
             f"the pool's network is host, and the node of rank {rank} has no address by which others reach it:"
-            " give the node one"
+            " give the node one (its `address`)"
         )
     try:
         found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)
