@@ -27,5 +27,5 @@ def test_host_without_an_address_is_named_by_a_rank_and_is_no_fault_that_passes(
 
 
 def test_host_whose_name_is_not_known_is_named() -> None:
-    with pytest.raises(EngineError, match="the host of rank 2, nowhere.invalid, cannot be resolved"):
+    with pytest.raises(EngineError, match=r"the host of rank 2, nowhere\.invalid, cannot be resolved"):
         with_numeric_addresses(replace(GANG, address_of_rank=("10.1.2.3", "10.1.2.4", "nowhere.invalid")))
