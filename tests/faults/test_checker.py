@@ -301,8 +301,19 @@ def _answered_503_without_when(run: Run) -> None:
 
 
 def _descriptors_kept(run: Run) -> None:
-    run.samples[0]["processes"] = {"api": {"descriptors": 40}}
-    run.samples[-1]["processes"] = {"api": {"descriptors": 400}}
+    run.samples[0]["processes"] = {"api": held(descriptors=40)}
+    run.samples[-1]["processes"] = {"api": held(descriptors=400)}
+
+
+def _memory_that_grows(run: Run) -> None:
+    """For forty minutes, by 2 MiB a minute."""
+    for minute in range(40):
+        sample = copy.deepcopy(run.samples[-1])
+        run.samples.append({**sample, "at": 104.0 + 60 * minute, "processes": {"api": held(mib=100 + 2 * minute)}})
+
+
+def held(*, descriptors: int = 40, mib: int = 100) -> Entry:
+    return {"pid": 7, "descriptors": descriptors, "resident_bytes": mib << 20}
 
 
 DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
@@ -319,6 +330,7 @@ DOCTORED: dict[Callable[[Run], None], tuple[str, str]] = {
     _attempts_overlap_on_an_engine_that_was_away: ("extra", "I2"),
     _attempt_too_many: ("extra", "I2"),
     _container_left: ("leaked", "I3"),
+    _memory_that_grows: ("leaked", "I3"),
     _network_left: ("leaked", "I3"),
     _volume_left: ("leaked", "I3"),
     _no_final_listing: ("leaked", "I3"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.faults.harness.checker import Finding
+from tests.faults.harness.finding import Finding
 from tests.faults.harness.trial import Outcome
 from tests.lab.platform import ROOT
 

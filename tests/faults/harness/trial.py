@@ -14,9 +14,10 @@ from typing import Any
 
 import psycopg
 
-from tests.faults.harness.checker import Finding, check_folder
+from tests.faults.harness.checker import check_folder
 from tests.faults.harness.engines import Engines, EnginesWanted
 from tests.faults.harness.evidence import LEDGER, ROWS, SAMPLES, WITNESS
+from tests.faults.harness.finding import Finding
 from tests.faults.harness.journal import Journal
 from tests.faults.harness.keeper import Keeper
 from tests.faults.harness.ledger import LedgerClient

@@ -1,0 +1,1 @@
+"""What must hold in every run (PROOFS): one module for each three or four of the invariants."""
