@@ -1,7 +1,8 @@
 """I4, I5, I6: gangs that run and end together, states that are true, output that is whole.
 
 The legal moves are written here once more, by hand: a judge that borrowed them from the accused would never find
-that they have changed."""
+that they have changed.
+"""
 
 from __future__ import annotations
 
