@@ -133,7 +133,8 @@ def _read_witness(entries: Iterable[Entry]) -> tuple[dict[str, list[Entry]], lis
             final.append(entry)
         elif "unheard" in entry:
             unheard.add(entry["engine"])
-        elif "action" in entry:
+        # A container that bears our label and is no rank at all counts only where it is left.
+        elif "action" in entry and entry["job"]:
             # Stretches of listening overlap by design.
             mark = (entry["engine"], entry["container"], entry["action"], entry["at_ns"])
             if mark not in seen:
