@@ -59,8 +59,13 @@ class ApiClient:
     def notebook(self, job_id: str, rank: int = 0) -> Json:
         return self._call("GET", f"/batchJobs/{job_id}/ranks/{rank}/notebook")
 
-    def wait_for(self, job_id: str, condition: Callable[[Json], bool], seconds: float = 60) -> Json:
-        """The job as soon as `condition` holds. Fails with the job as it is when the time is up."""
+    def wait_for(
+        self, job_id: str, condition: Callable[[Json], bool], seconds: float = 60, *, every: float = 0.05
+    ) -> Json:
+        """The job as soon as `condition` holds, asked for again `every` so many seconds.
+
+        Fails with the job as it is when the time is up.
+        """
         deadline = time.monotonic() + seconds
         while True:
             job = self.get(job_id)
@@ -68,7 +73,7 @@ class ApiClient:
                 return job
             if time.monotonic() > deadline:
                 raise AssertionError(f"after {seconds} s still {job['state']}: {job['status']}")
-            time.sleep(0.05)
+            time.sleep(every)
 
     def wait_end(self, job_id: str, seconds: float = 60) -> Json:
         """The job once it has ended."""
