@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +12,7 @@ from typing import Any
 import httpx
 
 from deploy.base_image import PYTHON_IMAGE
-from deploy.processes import SetupError
+from deploy.processes import SetupError, wait_until
 from deploy.steps import elapsed_seconds, say
 
 _FOLDER = Path(__file__).parent / "samples"
@@ -100,17 +99,19 @@ class SampleRun:
     def run(self, wanted: Sequence[Sample], keep: Path) -> list[Outcome]:
         """Submit all at once and follow them; SetupError when they do not end in time."""
         outcomes = [Outcome(sample, self._submit(sample)) for sample in wanted]
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while open_ones := [outcome for outcome in outcomes if outcome.state not in _END_STATES]:
+
+        def open_ones() -> list[Outcome]:
+            return [outcome for outcome in outcomes if outcome.state not in _END_STATES]
+
+        def have_ended() -> bool:
             self._check()
-            for outcome in open_ones:
+            for outcome in open_ones():
                 self._look(outcome)
-            if time.monotonic() > deadline:
-                names = ", ".join(f"{one.sample.name} ({one.state}: {one.status})" for one in open_ones)
-                raise SetupError(
-                    f"not ended in {_DEADLINE_SECONDS:.0f} s: {names}; see the logs in .longshore/log"
-                )
-            time.sleep(0.15)
+            return not open_ones()
+
+        if not wait_until(have_ended, _DEADLINE_SECONDS, every=0.15):
+            names = ", ".join(f"{one.sample.name} ({one.state}: {one.status})" for one in open_ones())
+            raise SetupError(f"not ended in {_DEADLINE_SECONDS:.0f} s: {names}; see the logs in .longshore/log")
         for outcome in outcomes:
             self._collect(outcome, keep)
         return outcomes

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 import httpx
 
 from deploy.embedded.places import free_port, is_free
 from deploy.home import CHECKOUT, Home, Roster, read_env_file
-from deploy.processes import SetupError, run, spawn, stop, tail
+from deploy.processes import SetupError, run, spawn, stop, tail, wait_until
 
 #: In the order they start; they stop in the reverse of it.
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -141,21 +140,22 @@ def check_services(home: Home, names: Sequence[str] = tuple(COMMANDS)) -> None:
 
 def wait_until_ready(home: Home, url: str) -> None:
     """Return when the API says that it is ready; SetupError when a process died or that took too long."""
-    deadline = time.monotonic() + _READY_SECONDS
     said = "no answer"
     with httpx.Client(base_url=url, timeout=5, trust_env=False) as client:
-        while True:
+
+        def is_ready() -> bool:
+            nonlocal said
             check_services(home)
             try:
                 answer = client.get("/readyz")
-                if answer.status_code == httpx.codes.OK:
-                    return
-                said = f"{answer.status_code} {answer.text[:200]}"
             except httpx.HTTPError as error:
                 said = str(error)
-            if time.monotonic() > deadline:
-                raise SetupError(f"{url}/readyz is not ready ({said}); see {home.log('api')}")
-            time.sleep(0.05)
+                return False
+            said = f"{answer.status_code} {answer.text[:200]}"
+            return answer.status_code == httpx.codes.OK
+
+        if not wait_until(is_ready, _READY_SECONDS, every=0.05):
+            raise SetupError(f"{url}/readyz is not ready ({said}); see {home.log('api')}")
 
 
 def _module(words: list[str], environment: Mapping[str, str]) -> str:

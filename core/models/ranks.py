@@ -119,17 +119,17 @@ class GangNetwork(Row):
     )
 
 
+def _goes_with_its_rank() -> ForeignKeyConstraint:
+    """Of a table whose rows belong to a rank."""
+    key = ("job_id", "attempt", "rank")
+    return ForeignKeyConstraint(key, [f"ranks.{column}" for column in key], ondelete="CASCADE")
+
+
 class LogChunk(Row):
     """A run of one rank's output, compressed. `resume_*` is where capture goes on after it."""
 
     __tablename__ = "log_chunks"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["job_id", "attempt", "rank"],
-            ["ranks.job_id", "ranks.attempt", "ranks.rank"],
-            ondelete="CASCADE",
-        ),
-    )
+    __table_args__ = (_goes_with_its_rank(),)
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
@@ -150,13 +150,7 @@ class Notebook(Row):
     """The executed notebook of one rank, as papermill left it."""
 
     __tablename__ = "notebooks"
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["job_id", "attempt", "rank"],
-            ["ranks.job_id", "ranks.attempt", "ranks.rank"],
-            ondelete="CASCADE",
-        ),
-    )
+    __table_args__ = (_goes_with_its_rank(),)
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)

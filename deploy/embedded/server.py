@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from deploy.processes import ProcessIdentity, SetupError, is_running, stop, tail
+from deploy.processes import ProcessIdentity, SetupError, is_running, stop, tail, wait_until
 
 START_SECONDS = 30.0
 
@@ -44,14 +43,17 @@ class ServerRecord:
 
 def wait_until_ready(name: str, process: ProcessIdentity, ready: Callable[[], bool], log: Path) -> None:
     """Return when the server answers; SetupError with the end of its log when it died or took too long."""
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
+
+    def answers() -> bool:
+        if ready():
+            return True
         if not is_running(process):
             raise SetupError(f"{name} ended while it started; its log {log} ends:\n{tail(log)}")
-        if time.monotonic() > deadline:
-            stop(process, ask=signal.SIGQUIT)
-            raise SetupError(f"{name} did not answer in {START_SECONDS:.0f} s; its log {log} ends:\n{tail(log)}")
-        time.sleep(0.03)
+        return False
+
+    if not wait_until(answers, START_SECONDS):
+        stop(process, ask=signal.SIGQUIT)
+        raise SetupError(f"{name} did not answer in {START_SECONDS:.0f} s; its log {log} ends:\n{tail(log)}")
 
 
 def write_secret(path: Path, secret: str) -> None:

@@ -97,6 +97,7 @@ def _connect(master: tuple[str, int]) -> socket.socket:
         try:
             connection = socket.create_connection(master, timeout=CONNECT_SECONDS)
         except OSError:
+            # Rank 0 listens when its libraries are loaded; nothing tells the others of it.
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)

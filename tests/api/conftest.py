@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from core.event_log import configure_logging
 from core.models import Job, User
 from core.nodes import ensure_pool
 from core.settings import Settings
+from tests.lab.platform import wait_until
 
 ACCOUNT, OTHER_ACCOUNT = "acme", "globex"
 IMAGE = "registry.example:5000/team/tool:1.2"
@@ -47,10 +47,8 @@ def serving(settings: Settings) -> Iterator[str]:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert thread.is_alive() and time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: server.started or not thread.is_alive(), 20, "the API has started", every=0.01)
+        assert server.started
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:

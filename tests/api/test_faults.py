@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import httpx
 import pytest
@@ -122,14 +121,14 @@ def test_process_serves_and_ends_on_sigterm(settings: Settings) -> None:
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None and time.monotonic() < deadline
+    def is_ready() -> bool:
+        assert process.poll() is None
         try:
-            if httpx.get(url).status_code == 200:
-                return
+            return httpx.get(url).status_code == 200
         except httpx.TransportError:
-            time.sleep(0.05)
+            return False
+
+    wait_until(is_ready, 30, "it is ready")
 
 
 def test_caller_who_leaves_within_a_body_disturbs_nobody(

@@ -39,7 +39,7 @@ class Submitter:
             self._cancel_due()
             if self.seconds == 0 and not any(thread.is_alive() for thread in creating):
                 self.seconds = time.monotonic() - began
-            time.sleep(0.02)
+            time.sleep(0.02)  # how exactly cancellations keep their time
         self.seconds = self.seconds or time.monotonic() - began
 
     def _create(self, account: int, jobs: Sequence[SimulatedJob]) -> None:

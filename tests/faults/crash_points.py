@@ -8,13 +8,13 @@ point while another cell's death was repaired is tried again.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.failpoints import Point
 from core.queue import LAUNCH, SCHEDULE
+from deploy.processes import wait_until
 from tests.faults.harness.load import KnownJob, known_job, sleeping_job
 from tests.faults.harness.orders import Order
 from tests.faults.harness.trial import Lab, Trial
@@ -168,9 +168,7 @@ def _play(trial: Trial, cell: Cell, seconds: float) -> None:
     ended = _one_of(trial, cell, "COMPLETED", "FAILED", "CANCELLED")
     trial.wait(ended, seconds, f"the job of {cell} ends")
     # What follows the end of a job, and what any job may come to, takes a moment more.
-    deadline = time.monotonic() + 5
-    while not cell.is_done and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: cell.is_done, 5, every=0.1)
 
 
 def _one_of(trial: Trial, cell: Cell, *states: str) -> Callable[[], bool]:

@@ -22,6 +22,7 @@ import psycopg
 from core.database import Database
 from core.enrolment import ensure_first_account
 from core.nodes import ensure_node, ensure_pool
+from deploy import processes
 from deploy.down import remove_ours
 from tests.lab.api_client import ApiClient
 from tests.lab.servers import Servers
@@ -283,11 +284,8 @@ class Platform:
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, every: float = 0.05) -> None:
     """Ask again and again until `condition` holds; fails, saying `what` was waited for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(every)
+    if not processes.wait_until(condition, seconds, every):
+        raise AssertionError(f"not within {seconds} s: {what}")
 
 
 def free_octet(engine: Any, taken: Collection[int] = ()) -> int:

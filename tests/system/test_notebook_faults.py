@@ -47,7 +47,8 @@ FILES = {
     "kernels/kernels/dead/kernel.json": kernel("exit 3"),
     "kernels/kernels/silent/kernel.json": kernel("exec sleep 3600"),
 }
-_KERNELS = {"JUPYTER_PATH": "/work/kernels"}
+#: Beside the notebooks, which is where the image's programs begin.
+_KERNELS = {"JUPYTER_PATH": "kernels"}
 
 
 @pytest.fixture(scope="module")
