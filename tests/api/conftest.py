@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -18,13 +20,15 @@ from core.accounts import OPERATOR
 from core.database import Database
 from core.enrolment import ensure_first_account
 from core.event_log import configure_logging
-from core.models import Job, User
+from core.models import Account, Job, User
 from core.nodes import ensure_pool
 from core.settings import Settings
 from tests.lab.platform import wait_until
 
 ACCOUNT, OTHER_ACCOUNT = "acme", "globex"
 IMAGE = "registry.example:5000/team/tool:1.2"
+ENDPOINT = "unix:///run/engine-{}.sock"
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -154,3 +158,43 @@ def _user(database: Database, account: str, email: str, role: str) -> str:
     with database.transaction() as connection:
         connection.execute(update(User).where(User.email == email).values(role=role))
     return key
+
+
+@pytest.fixture
+def make_pool(admin: httpx.Client) -> Callable[..., str]:
+    """Makes a pool of the account; its id."""
+
+    def make(client: httpx.Client = admin, /, **fields: Any) -> str:
+        pool_id = f"pool-{next(_numbers)}"
+        answer = client.post("/nodePools", json={"nodePool": fields, "nodePoolId": pool_id})
+        assert answer.status_code == 200, answer.text
+        return pool_id
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def may_own_nodes(served: Served, database: Database) -> None:
+    with database.transaction() as connection:
+        connection.execute(update(Account).where(Account.id == ACCOUNT).values(may_own_nodes=True))
+
+
+@pytest.fixture
+def pool(admin: httpx.Client) -> str:
+    pool_id = f"pool-{next(_numbers)}"
+    assert admin.post("/nodePools", json={"nodePool": {}, "nodePoolId": pool_id}).status_code == 200
+    return pool_id
+
+
+@pytest.fixture
+def make_node(admin: httpx.Client, pool: str) -> Callable[..., str]:
+    """Makes a node of the pool; its path."""
+
+    def make(**fields: Any) -> str:
+        number = next(_numbers)
+        node = {"endpoint": ENDPOINT.format(number), **fields}
+        answer = admin.post(f"/nodePools/{pool}/nodes", json={"node": node, "nodeId": f"node-{number}"})
+        assert answer.status_code == 200, answer.text
+        return f"/nodePools/{pool}/nodes/node-{number}"
+
+    return make

@@ -5,54 +5,26 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 import redis
-from sqlalchemy import update
 
 from core.database import Database
-from core.models import Account
 from core.nodes import ensure_node
 from core.pools.reading import get_pool
 from core.queue import CONTROL_QUEUE
 from core.settings import Settings
-from tests.api.conftest import ACCOUNT, IMAGE, Served
+from tests.api.conftest import ACCOUNT, ENDPOINT, IMAGE
 from tests.api.test_node_pools import violations
 from tests.lab.broker_lists import lists_of
 from tests.lab.platform import wait_until
 
-_numbers = itertools.count()
-ENDPOINT = "unix:///run/engine-{}.sock"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def may_own_nodes(served: Served, database: Database) -> None:
-    with database.transaction() as connection:
-        connection.execute(update(Account).where(Account.id == ACCOUNT).values(may_own_nodes=True))
-
-
-@pytest.fixture
-def pool(admin: httpx.Client) -> str:
-    pool_id = f"pool-{next(_numbers)}"
-    assert admin.post("/nodePools", json={"nodePool": {}, "nodePoolId": pool_id}).status_code == 200
-    return pool_id
-
-
-@pytest.fixture
-def make_node(admin: httpx.Client, pool: str) -> Callable[..., str]:
-    """Makes a node of the pool; its path."""
-
-    def make(**fields: Any) -> str:
-        number = next(_numbers)
-        node = {"endpoint": ENDPOINT.format(number), **fields}
-        answer = admin.post(f"/nodePools/{pool}/nodes", json={"node": node, "nodeId": f"node-{number}"})
-        assert answer.status_code == 200, answer.text
-        return f"/nodePools/{pool}/nodes/node-{number}"
-
-    return make
+#: Beyond those that the fixtures give.
+_numbers = itertools.count(10_000)
+pytestmark = pytest.mark.usefixtures("may_own_nodes")
 
 
 def test_new_node_is_down_until_it_is_seen(admin: httpx.Client, pool: str, settings: Settings) -> None:
@@ -338,80 +310,3 @@ def test_deleted_pool_takes_its_nodes_with_it(
     assert admin.get(f"/nodePools/{pool}/nodes").json()["nodes"] == []
     body = {"node": {"endpoint": endpoint}, "nodeId": "again"}
     assert admin.post(f"/nodePools/{pool}/nodes", json=body).status_code == 200
-
-
-CALLS = [
-    ("POST", "", {"node": {"endpoint": "unix:///never"}, "nodeId": "never"}),
-    ("PATCH", "/{id}", {"slots": 1}),
-    ("DELETE", "/{id}", None),
-    ("GET", "", None),
-    ("GET", "/{id}", None),
-    ("POST", "/{id}:drain", {}),
-    ("POST", "/{id}:undrain", {}),
-]
-
-
-@pytest.mark.parametrize(("method", "path", "body"), CALLS)
-def test_nodes_are_for_account_admins(
-    admin: httpx.Client, user: httpx.Client, make_node: Callable[..., str], method: str, path: str, body: object
-) -> None:
-    node = make_node()
-    before = admin.get(node).json()
-    nodes, node_id = node.rsplit("/", 1)
-    answer = user.request(method, nodes + path.format(id=node_id), json=body)
-    assert (answer.status_code, answer.json()["code"]) == (403, 7)
-    assert admin.get(node).json() == before
-
-
-@pytest.mark.parametrize(("method", "path", "body"), CALLS)
-def test_node_of_another_account_answers_as_one_of_a_pool_that_does_not_exist(
-    admin: httpx.Client,
-    stranger: httpx.Client,
-    make_node: Callable[..., str],
-    method: str,
-    path: str,
-    body: object,
-) -> None:
-    node = make_node()
-    nodes, node_id = node.rsplit("/", 1)
-    pool = nodes.split("/")[2]
-    theirs = stranger.request(method, nodes + path.format(id=node_id), json=body)
-    nobodys = stranger.request(method, "/nodePools/unknown/nodes" + path.format(id=node_id), json=body)
-    assert theirs.status_code == nobodys.status_code == 404
-    assert theirs.json() == json.loads(nobodys.text.replace("unknown", pool))
-    assert admin.get(node).json()["state"] == "DOWN"
-
-
-@pytest.fixture
-def restricted(database: Database, admin: httpx.Client) -> Iterator[None]:
-    """The account may not own nodes for a while. What a process knows of a key it knows for half a second."""
-
-    def allow(allowed: bool) -> None:
-        with database.transaction() as connection:
-            connection.execute(update(Account).where(Account.id == ACCOUNT).values(may_own_nodes=allowed))
-        status = 404 if allowed else 403
-        unknown = "/nodePools/unknown/nodes/x"
-        wait_until(lambda: admin.delete(unknown).status_code == status, 5, f"the account's right is {allowed}")
-
-    allow(False)
-    yield
-    allow(True)
-
-
-@pytest.mark.parametrize(("method", "path", "body"), CALLS)
-def test_node_of_an_account_that_may_own_none_is_read_and_drained_but_not_made_or_changed(
-    make_node: Callable[..., str],
-    admin: httpx.Client,
-    request: pytest.FixtureRequest,
-    method: str,
-    path: str,
-    body: object,
-) -> None:
-    nodes, node_id = make_node().rsplit("/", 1)
-    request.getfixturevalue("restricted")
-    answer = admin.request(method, nodes + path.format(id=node_id), json=body)
-    if method == "GET" or ":" in path:
-        assert answer.status_code == 200, answer.text
-    else:
-        assert (answer.status_code, answer.json()["code"]) == (403, 7)
-        assert "may not own nodes" in answer.json()["message"]

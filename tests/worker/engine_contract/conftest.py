@@ -127,3 +127,10 @@ def _real_source(registry: Registry) -> Source:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
+
+
+@pytest.fixture
+def nothing_left(subject: Subject) -> None:
+    """Before each test, so that a failing one leaves its containers to be looked at."""
+    for row in subject.run(lambda streams: streams.list_containers()):
+        subject.steps.remove(row.container_id)
