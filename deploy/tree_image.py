@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import docker
 from docker.errors import DockerException
@@ -31,30 +31,33 @@ def load_tree(
     must not be older than any Python source, whose compiled form holds its time. Raises SetupError where the
     engine does not take it.
     """
-    with tempfile.TemporaryDirectory(prefix="longshore-image-") as folder:
-        layer = Path(folder) / "layer.tar"
-        subprocess.run(
+    with tempfile.TemporaryFile() as layer, tempfile.TemporaryFile() as archive:
+        packed = subprocess.run(
             [
                 *("tar", "-C", str(root), "--sort=name", "--numeric-owner", "--format=gnu"),
-                *(f"--mtime=@{newest_mtime}", "--clamp-mtime", "-cf", str(layer), "."),
+                *(f"--mtime=@{newest_mtime}", "--clamp-mtime", "-c", "."),
             ],
-            check=True,
+            stdout=layer,
+            stderr=subprocess.PIPE,
+            check=False,
         )
-        archive = Path(folder) / "image.tar"
-        _write_archive(archive, layer, name, config)
+        if packed.returncode != 0:
+            raise SetupError(f"{name} could not be packed: {packed.stderr.decode('utf-8', 'replace')[-500:]}")
+        write_archive(archive, layer, name, config)
+        archive.seek(0)
         try:
-            with archive.open("rb") as packed:
-                engine.images.load(packed)
+            engine.images.load(archive)
         except DockerException as error:
             raise SetupError(
                 f"the engine did not take {name}: {error}; see that its disk is not full (`df -h`)"
             ) from error
 
 
-def _write_archive(archive: Path, layer: Path, name: str, config: Mapping[str, Any]) -> None:
+def write_archive(archive: IO[bytes], layer: IO[bytes], name: str, config: Mapping[str, Any]) -> None:
     """As `docker load` takes it: the image's configuration, its one layer, and what names them."""
-    with layer.open("rb") as data:
-        digest = hashlib.file_digest(data, "sha256").hexdigest()
+    layer.seek(0)
+    digest = hashlib.file_digest(layer, "sha256").hexdigest()  # type: ignore[arg-type]  # any file will do
+    size = layer.tell()
     kind = platform.machine()
     about = {
         "architecture": _ARCHITECTURES.get(kind, kind),
@@ -63,10 +66,15 @@ def _write_archive(archive: Path, layer: Path, name: str, config: Mapping[str, A
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
-    with tarfile.open(archive, "w") as packed:
+    with tarfile.open(fileobj=archive, mode="w") as packed:
         for member, text in (("config.json", about), ("manifest.json", manifest)):
             content = json.dumps(text, sort_keys=True).encode()
-            entry = tarfile.TarInfo(member)
-            entry.size = len(content)
-            packed.addfile(entry, io.BytesIO(content))
-        packed.add(layer, "layer.tar")
+            _add(packed, member, len(content), io.BytesIO(content))
+        layer.seek(0)
+        _add(packed, "layer.tar", size, layer)
+
+
+def _add(packed: tarfile.TarFile, member: str, size: int, content: IO[bytes]) -> None:
+    entry = tarfile.TarInfo(member)
+    entry.size = size
+    packed.addfile(entry, content)

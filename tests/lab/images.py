@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-import platform
 import secrets
 import shutil
 import subprocess
@@ -14,6 +11,7 @@ from typing import Any
 
 import docker
 
+from deploy.tree_image import write_archive
 from tests.lab.platform import ENGINE
 
 BUSYBOX = "longshore-test/busybox:1"
@@ -52,18 +50,8 @@ def import_busybox(engine: Any) -> None:
 def _archive(name: str, layer: bytes) -> bytes:
     """An image as `docker load` takes it. The same bytes make the same id on every engine, as an import does not:
     a job whose image has no registry runs by that id, on every host."""
-    config = {
-        "architecture": {"aarch64": "arm64"}.get(platform.machine(), "amd64"),
-        "os": "linux",
-        "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-    }
-    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        _add(tar, "config.json", json.dumps(config).encode())
-        _add(tar, "layer.tar", layer)
-        _add(tar, "manifest.json", json.dumps(manifest).encode())
+    write_archive(packed, io.BytesIO(layer), name, {})
     return packed.getvalue()
 
 

@@ -148,25 +148,18 @@ class DockerStreams:
 
     async def list_containers(self) -> list[ListedContainer]:
         """Every container of this installation, running or not."""
-        params = {"all": "1", "filters": self._filters()}
-        async with self._call("list", "containers/json", params=params) as response:
-            rows = orjson.loads(await response.read())
-        return [_listed(row) for row in rows]
+        return [_listed(row) for row in await self._list("containers/json", all="1")]
 
     async def written_bytes(self) -> dict[RankKey, int]:
         """What each running rank has written into its container's own file system. The engine walks through all
         that was written to say so: not to be asked without need."""
-        params = {"size": "1", "filters": self._filters()}
-        async with self._call("list", "containers/json", params=params) as response:
-            rows = orjson.loads(await response.read())
+        rows = await self._list("containers/json", size="1")
         keys = ((RankKey.from_container_name(row["Names"][0]), row) for row in rows if row["Names"])
         return {key: int(row.get("SizeRw") or 0) for key, row in keys if key is not None}
 
     async def list_gang_networks(self, *, of_swarm: bool = True) -> list[str]:
         """The names of this installation's gang networks; those of a swarm too, if wanted."""
-        params = {"filters": self._filters(f"{LABEL_NETWORK}=gang")}
-        async with self._call("list", "networks", params=params) as response:
-            rows = orjson.loads(await response.read())
+        rows = await self._list("networks", f"{LABEL_NETWORK}=gang")
         return [row["Name"] for row in rows if of_swarm or row.get("Scope") != "swarm"]
 
     async def events(self) -> AsyncIterator[ContainerEvent]:
@@ -303,6 +296,12 @@ class DockerStreams:
             raise
         except EngineError as error:
             raise pull_fault(image_ref, str(error).removeprefix("registry failed: ")) from None
+
+    async def _list(self, path: str, *labels: str, **params: str) -> list[dict[str, Any]]:
+        """What bears this installation's label, and those given."""
+        async with self._call("list", path, params={**params, "filters": self._filters(*labels)}) as response:
+            rows: list[dict[str, Any]] = orjson.loads(await response.read())
+            return rows
 
     def _filters(self, *labels: str) -> str:
         wanted: Sequence[str] = (f"{LABEL_INSTALLATION}={self._installation}", *labels)

@@ -5,10 +5,12 @@ As a kubelet does under disk pressure, with one rule more: nobody is ended whose
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import structlog
 
+from core.errors import EngineError
 from core.jobs.evicting import evict
 from core.nodes import EngineFacts
 from worker.engine import RankKey
@@ -25,16 +27,34 @@ class DiskRelief:
     def __init__(self, scope: NodeScope, floor_bytes: int) -> None:
         self._scope = scope
         self._least_bytes = floor_bytes // 2
+        self._free_bytes = 0
+        self._is_short = asyncio.Event()
         #: whose end is waited for: no second one is ended for what the first one's end will free
         self._ending: RankKey | None = None
 
-    async def look(self, facts: EngineFacts) -> None:
-        """End a job, where the disk is short and one of its ranks is why."""
-        free = facts.free_disk_bytes
-        if free is None or free >= self._least_bytes:
+    def notice(self, facts: EngineFacts) -> None:
+        """What the engine has just said of its disk."""
+        if facts.free_disk_bytes is None or facts.free_disk_bytes >= self._least_bytes:
             self._ending = None
             return
-        written = await self._scope.engine.written_bytes()
+        self._free_bytes = facts.free_disk_bytes
+        self._is_short.set()
+
+    async def relieve(self) -> None:
+        """End a job whenever the disk is short and one of its ranks is why, until cancelled."""
+        while True:
+            await self._is_short.wait()
+            self._is_short.clear()
+            await self._look()
+
+    async def _look(self) -> None:
+        free = self._free_bytes
+        try:
+            written = await self._scope.engine.written_bytes()
+        except EngineError as error:
+            # It may be long about that, on the disks that are asked about; that says nothing of the node.
+            log.warning("written_bytes_unknown", node=self._scope.node.name, why=str(error))
+            return
         if self._ending in written:
             return
         self._ending = rank_to_end(free, self._least_bytes, written)

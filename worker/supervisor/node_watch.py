@@ -101,7 +101,7 @@ class NodeWatch:
     async def _watch_all(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for part in (self._events, self._listings, self._wanted, self._networks):
+            for part in (self._events, self._listings, self._wanted, self._networks, self._relief.relieve):
                 group.create_task(self._for_ever(part), name=part.__name__)
             group.create_task(self._writer.run(), name="log_writer")
 
@@ -215,7 +215,7 @@ class NodeWatch:
         self._engine_started_at = None if facts.keeps_containers else facts.started_at
         if await scope.verb(record_facts, scope.database, scope.node.id, facts, self._floor):
             scope.bell.schedule(scope.node.pool_row)
-        await self._relief.look(facts)
+        self._relief.notice(facts)
         self._facts_due_at = asyncio.get_running_loop().time() + scope.settings.facts_seconds
 
     async def _finish(self, key: RankKey) -> None:
