@@ -55,9 +55,9 @@ def load_tree(
 
 def write_archive(archive: IO[bytes], layer: IO[bytes], name: str, config: Mapping[str, Any]) -> None:
     """As `docker load` takes it: the image's configuration, its one layer, and what names them."""
+    size = layer.seek(0, io.SEEK_END)
     layer.seek(0)
     digest = hashlib.file_digest(layer, "sha256").hexdigest()  # type: ignore[arg-type]  # any file will do
-    size = layer.tell()
     kind = platform.machine()
     about = {
         "architecture": _ARCHITECTURES.get(kind, kind),
