@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -111,10 +112,14 @@ def _debootstrap(root: Path, log: Path) -> None:
         "debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", _SUITE, str(root),
     ]  # fmt: skip
     mirror = host_mirror()
+    # Packages run Python and make files while they are installed: neither may depend on who installs.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with log.open("wb") as file:
         ended = subprocess.run(
-            [*command, mirror] if mirror else command, stdout=file, stderr=subprocess.STDOUT, check=False
-        )
+            [*command, mirror] if mirror else command,
+            env=environment | {"LC_ALL": "C"}, umask=0o022,
+            stdout=file, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
     if ended.returncode != 0:
         details = root / "debootstrap/debootstrap.log"
         raise SetupError(
@@ -150,7 +155,9 @@ def _prune(root: Path) -> None:
             else:
                 entry.unlink()
     # apt looks for this folder and does not make it.
-    (root / "var/cache/apt/archives/partial").mkdir(parents=True, exist_ok=True)
+    partial = root / "var/cache/apt/archives/partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    partial.chmod(0o755)
 
 
 def _forget_the_machine(root: Path) -> None:
