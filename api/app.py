@@ -13,6 +13,7 @@ from api.authentication import Authentication
 from api.dependencies import Platform
 from api.errors import UnexpectedErrors, install_errors
 from api.job_watch import JobWatch
+from api.log_feed import LogFeeds
 from api.openapi.serving import install_openapi
 from api.request_body import BodyLimit
 from api.stream_limits import Streams
@@ -43,11 +44,13 @@ def create_app(settings: Settings) -> FastAPI:
         bell = Bell(make_celery(settings.broker_url))
         authentication = Authentication(database, settings)
         streams, watch = Streams(settings.max_streams_per_account), JobWatch(database)
-        app.state.platform = Platform(settings, database, bell, authentication, streams, watch)
+        feeds = LogFeeds(database)
+        app.state.platform = Platform(settings, database, bell, authentication, streams, watch, feeds)
         try:
             yield
         finally:
             await watch.close()
+            await feeds.close()
             authentication.close()
             bell.close()
             database.close()

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 
 from api.authentication import Authentication
 from api.job_watch import JobWatch
+from api.log_feed import LogFeeds
 from api.needs import Need, is_operators_admin, need_of, refuse_unless_met
 from api.stream_limits import Streams
 from core.accounts import Caller
@@ -36,6 +37,7 @@ class Platform:
     authentication: Authentication
     streams: Streams
     watch: JobWatch
+    feeds: LogFeeds
 
 
 async def platform_of(request: Request) -> Platform:

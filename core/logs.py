@@ -52,10 +52,11 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class LogPage:
-    """`next_positions` is None when there is nothing more now; else where each rank is to be read on."""
+    """`positions` is where each rank is to be read on; a rank that has no output yet has none."""
 
     entries: tuple[LogEntry, ...]
-    next_positions: Mapping[int, Position] | None
+    positions: Mapping[int, Position]
+    has_more: bool
 
 
 def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
@@ -137,11 +138,11 @@ def read_page(
         entries: list[LogEntry] = []
         for entry, next_position in merged:
             if len(entries) == limit:
-                return LogPage(tuple(entries), at)
+                return LogPage(tuple(entries), at, has_more=True)
             at[entry.rank] = next_position
             if contains in entry.record.data:
                 entries.append(entry)
-    return LogPage(tuple(entries), None)
+    return LogPage(tuple(entries), at, has_more=False)
 
 
 def _ranks_with_output(connection: Connection, job_id: str, attempt: int) -> list[int]:

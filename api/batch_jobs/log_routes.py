@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 
 from api.batch_jobs.history_routes import ATTEMPT, rank_number
+from api.batch_jobs.log_position import position_token, read_position
 from api.batch_jobs.schema_out import LogEntryList, LogEntryRead, log_entries
 from api.dependencies import PlatformDep, caller_in_account
 from api.needs import Need, needs
 from api.openapi.operations import documented
 from api.responses import json_response
 from api.wire import query as wire_query
-from api.wire.page_tokens import bad_page_token, make_page_token, read_page_token
 from api.wire.query import read_query, refuse_unserved
 from api.wire.read_mask import ReadMask, read_mask_parameter
 from core.errors import InvalidArgument
-from core.jobs.reading import get_job, get_notebook
-from core.logs import LogPage, Position, read_page
+from core.jobs.reading import JobRecord, get_job, get_notebook
+from core.logs import Position, read_page
 
 router = APIRouter()
 
@@ -33,7 +36,6 @@ _LOG_QUERY = {
 _NOTEBOOK_QUERY = {"format": wire_query.TEXT, "attempt": ATTEMPT}
 _NOTEBOOK_TYPE = "application/x-ipynb+json"
 _MAX_NS = 2**63 - 1
-_MAX_INT32 = 2**31 - 1
 
 
 @router.get("/batchJobs/{job_id}:getLogs", **documented(answer=LogEntryList, query=_LOG_QUERY, errors=[501]))
@@ -44,15 +46,14 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _LOG_QUERY)
     record = get_job(platform.database, caller.account, job_id)
-    ranks = query["ranks"]
-    if ranks is not None and ranks[-1] >= record.spec.num_ranks:
-        raise InvalidArgument.field("ranks", f"the job's ranks are 0 to {record.spec.num_ranks - 1}")
+    ranks = asked_ranks(query, record)
     mask: ReadMask = query["readMask"]
     asked = [repr(query[name]) for name in _LOG_QUERY if name != "pageToken"]
     bound_to = ("logs", caller.account, job_id, *asked)
-    attempt, positions = query["attempt"] or record.attempt, None
+    attempt = query["attempt"] or record.attempt
+    positions: Mapping[int, Position] | None = None
     if query["pageToken"]:
-        attempt, positions = _token_positions(read_page_token(query["pageToken"], *bound_to))
+        attempt, positions = read_position(query["pageToken"], bound_to)
     page = read_page(
         platform.database,
         record.id,
@@ -66,7 +67,7 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
     )
     answer = {
         "entries": [mask.apply(entry) for entry in log_entries(page.entries)],
-        "nextPageToken": _next_token(page, attempt, bound_to),
+        "nextPageToken": position_token(attempt, page.positions, bound_to) if page.has_more else "",
     }
     return json_response(answer)
 
@@ -93,23 +94,9 @@ def get_executed_notebook(request: Request, job_id: str, rank: str, platform: Pl
     return Response(notebook, media_type=_NOTEBOOK_TYPE)
 
 
-def _next_token(page: LogPage, attempt: int, bound_to: tuple[object, ...]) -> str:
-    """The place in every rank's output: one of them must not be jumped over because another was ahead."""
-    if page.next_positions is None:
-        return ""
-    positions = [[rank, *position] for rank, position in sorted(page.next_positions.items())]
-    return make_page_token([attempt, positions], *bound_to)
-
-
-def _token_positions(found: object) -> tuple[int, dict[int, Position]]:
-    match found:
-        case [int(attempt), list(positions)] if all(map(_is_position, positions)) and 0 < attempt <= _MAX_INT32:
-            return attempt, {rank: (seq, index) for rank, seq, index in positions}
-        case _:
-            raise bad_page_token()
-
-
-def _is_position(found: object) -> bool:
-    if not isinstance(found, list) or len(found) != 3:
-        return False
-    return all(isinstance(number, int) and 0 <= number <= _MAX_INT32 for number in found)
+def asked_ranks(query: Mapping[str, Any], record: JobRecord) -> tuple[int, ...] | None:
+    """The ranks that are asked for, None for all. Raises InvalidArgument where the job has not so many."""
+    ranks: tuple[int, ...] | None = query["ranks"]
+    if ranks is not None and ranks[-1] >= record.spec.num_ranks:
+        raise InvalidArgument.field("ranks", f"the job's ranks are 0 to {record.spec.num_ranks - 1}")
+    return ranks

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.types import Receive, Scope, Send
+from sse_starlette import ServerSentEvent
 
 from api.batch_jobs.schema_out import batch_job, time_or_null
 from api.dependencies import Platform, PlatformDep, caller_in_account
+from api.event_stream import LAST_EVENT_ID, HeldStream, sent_event
 from api.job_watch import Event
 from api.needs import Need, needs
 from api.openapi.operations import documented
@@ -26,8 +26,6 @@ from core.jobs.watching import Move, last_move
 
 router = APIRouter()
 
-_LAST_EVENT_ID = "Last-Event-ID"
-_PING_SECONDS = 15
 _MAX_ID = 2**63 - 1
 
 
@@ -43,28 +41,16 @@ async def watch_batch_job(request: Request, job_id: str, platform: PlatformDep) 
     caller, record, after = await run_in_threadpool(_begin, request, job_id, platform)
     held = ExitStack()
     held.enter_context(platform.streams.open(caller.account))
-    return _HeldStream(held, platform.watch.events(caller, record, after))
+    return HeldStream(held, (_sent(event) async for event in platform.watch.events(caller, record, after)))
 
 
 def _begin(request: Request, job_id: str, platform: Platform) -> tuple[Caller, JobRecord, int]:
     caller = caller_in_account(request, platform)
     read_query(request.query_params.multi_items(), {})
-    given = request.headers.get(_LAST_EVENT_ID)
+    given = request.headers.get(LAST_EVENT_ID)
     after = None if given is None else _event_id(given)
     record = get_job(platform.database, caller.account, job_id)
     return caller, record, last_move(platform.database, record.id) if after is None else after
-
-
-class _HeldStream(EventSourceResponse):
-    """A stream that gives its place back however it ends, also when it never began."""
-
-    def __init__(self, held: ExitStack, events: AsyncIterator[Event]) -> None:
-        super().__init__((_sent(event) async for event in events), ping=_PING_SECONDS)
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._held:
-            await super().__call__(scope, receive, send)
 
 
 def _sent(event: Event) -> ServerSentEvent:
@@ -74,8 +60,7 @@ def _sent(event: Event) -> ServerSentEvent:
         data = _moved(event.move)
     elif event.job is not None:
         data = _status(event.job) if event.name == "status" else batch_job(event.job)
-    text, number = dump_json(data).decode(), None if event.move is None else str(event.move.id)
-    return ServerSentEvent(text, event=event.name, id=number, sep="\n")
+    return sent_event(event.name, dump_json(data), None if event.move is None else str(event.move.id))
 
 
 def _moved(move: Move) -> dict[str, Any]:
@@ -102,5 +87,5 @@ def _status(job: JobRecord) -> dict[str, Any]:
 
 def _event_id(given: str) -> int:
     if not given.isascii() or not given.isdigit() or len(given) > 19 or int(given) > _MAX_ID:
-        raise InvalidArgument.field(_LAST_EVENT_ID, "must be the id of an event of this stream")
+        raise InvalidArgument.field(LAST_EVENT_ID, "must be the id of an event of this stream")
     return int(given)

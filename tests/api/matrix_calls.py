@@ -138,6 +138,7 @@ CALLS: Mapping[str, Call] = {
     f"POST {_A}/batchJobs/{{job_id}}:clone": Call(Need.CREATOR_OR_SHARED, _JOB, _plain()),
     f"GET {_A}/batchJobs/{{job_id}}:watch": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}:getLogs": Call(Need.READ, _JOB),
+    f"GET {_A}/batchJobs/{{job_id}}:streamLogs": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}/ranks": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}/ranks/{{rank}}": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}/ranks/{{rank}}/notebook": Call(Need.READ, _JOB),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 import httpx
 import pytest
@@ -24,56 +20,19 @@ from core.models import ApiKey, Job
 from core.placement.values import Waiting
 from core.settings import Settings
 from core.states import JobState
-from tests.api.conftest import ACCOUNT, Served, serving
+from tests.api.conftest import Served, serving
+from tests.api.event_reader import EventReader, reading
 from tests.lab.platform import wait_until
 
 Create = Callable[..., str]
 
 
-@dataclass
-class Watch:
-    """What a stream has sent so far, read by a thread."""
-
-    status: int = 0
-    events: list[tuple[str, str, Any]] = field(default_factory=list)
-    closed: threading.Event = field(default_factory=threading.Event)
-
-    def names(self) -> list[str]:
-        return [name for name, _, _ in self.events]
-
-    def states(self) -> list[str]:
-        return [data["state"] for name, _, data in self.events if name == "state"]
-
-    def read(self, response: httpx.Response) -> None:
-        event: dict[str, str] = {}
-        try:
-            for line in response.iter_lines():
-                name, _, value = line.partition(": ")
-                if line == "" and event:
-                    self.events.append((event["event"], event.get("id", ""), json.loads(event["data"])))
-                    event = {}
-                elif name in ("event", "data", "id"):
-                    event[name] = value
-        except httpx.TransportError:
-            pass  # the test has left the stream
-        finally:
-            self.closed.set()
+def watching(url: str, key: str, job_id: str, last_id: str = "") -> AbstractContextManager[EventReader]:
+    return reading(url, key, f"/batchJobs/{job_id}:watch", last_id)
 
 
-@contextmanager
-def watching(url: str, key: str, job_id: str, last_id: str = "") -> Iterator[Watch]:
-    headers = {"Authorization": f"Bearer {key}", **({"Last-Event-ID": last_id} if last_id else {})}
-    watch = Watch()
-    path = f"{url}/v1/accounts/{ACCOUNT}/batchJobs/{job_id}:watch"
-    with httpx.Client(timeout=30) as client, client.stream("GET", path, headers=headers) as response:
-        watch.status = response.status_code
-        thread = threading.Thread(target=watch.read, args=(response,), daemon=True)
-        thread.start()
-        yield watch
-        # A close alone would wait for the thread that is reading.
-        with suppress(OSError):
-            response.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+def states(watch: EventReader) -> list[str]:
+    return [data["state"] for name, _, data in watch.events if name == "state"]
 
 
 @pytest.fixture
@@ -95,7 +54,7 @@ def test_watch_tells_every_state_and_status_until_the_end(
         assert watch.events[0][2]["state"] == "QUEUED" and watch.events[0][2]["name"].endswith(job_id)
         # Two moves between two looks are two events all the same.
         move(job_id, JobState.PENDING, "room is reserved")
-        wait_until(lambda: watch.states() == ["PENDING"], 10, "PENDING is told")
+        wait_until(lambda: states(watch) == ["PENDING"], 10, "PENDING is told")
         with database.transaction() as connection:
             key = connection.execute(select(Job.id).where(Job.batch_job_id == job_id)).scalar_one()
         launching.write_progress(database, [key], "pulling x: 41 %", "PULLING")
@@ -104,12 +63,12 @@ def test_watch_tells_every_state_and_status_until_the_end(
         move(job_id, JobState.RUNNING, "running")
         move(job_id, JobState.COMPLETED, "exited 0")
         assert watch.closed.wait(10)
-    assert watch.states() == ["PENDING", "RUNNING", "COMPLETED"]
+    assert states(watch) == ["PENDING", "RUNNING", "COMPLETED"]
     assert watch.names()[-1] == "end" and watch.events[-1][2]["state"] == "COMPLETED"
     assert watch.events[-1][2]["endTime"].endswith("Z")
 
 
-def is_told(watch: Watch, names: list[str]) -> bool:
+def is_told(watch: EventReader, names: list[str]) -> bool:
     return watch.names() == names
 
 
@@ -167,16 +126,16 @@ def test_watch_goes_on_after_the_last_event_without_gap_or_repeat(
     with watching(served.url, served.user_key, job_id) as watch:
         wait_until(lambda: bool(watch.events), 10, "the stream has begun")
         move(job_id, JobState.PENDING, "a")
-        wait_until(lambda: watch.states() == ["PENDING"], 10, "PENDING is told")
+        wait_until(lambda: states(watch) == ["PENDING"], 10, "PENDING is told")
     last_id = watch.events[-1][1]
     move(job_id, JobState.RUNNING, "b")
     move(job_id, JobState.FAILED, "c")
     with watching(served.url, served.user_key, job_id, last_id) as watch:
         assert watch.closed.wait(10)
-    assert watch.states() == ["RUNNING", "FAILED"]
+    assert states(watch) == ["RUNNING", "FAILED"]
     with watching(served.url, served.user_key, job_id, "0") as watch:
         assert watch.closed.wait(10)
-    assert watch.states() == ["QUEUED", "PENDING", "RUNNING", "FAILED"]
+    assert states(watch) == ["QUEUED", "PENDING", "RUNNING", "FAILED"]
 
 
 def test_watch_of_a_job_that_is_deleted_says_so(served: Served, admin: httpx.Client, create: Create) -> None:

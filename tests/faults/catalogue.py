@@ -63,7 +63,12 @@ _ALL = (
     Fault("F-4", "a worker or supervisor frozen past its lease, thawed later", workers.freeze_past_lease),
     Fault("F-5", "SIGTERM under load, as for a deployment", workers.terminate_under_load, workers.LAB, rounds=5),
     Fault("F-6", "the API killed under 500 submissions at once", submits.kill_under_submissions, submits.LAB, 60),
-    Fault("F-7", "the API killed with 90 event streams open", submits.kill_under_streams, submits.LAB),
+    Fault(
+        "F-7",
+        "the API killed with 150 streams open, 100 of them of output",
+        submits.kill_under_streams,
+        submits.LAB,
+    ),
     Fault("F-8", "the broker killed, and back after 10 s", broker.kill, broker.LAB, 60, rounds=5),
     Fault("F-9", "the broker emptied with 500 jobs queued", broker.flush, broker.LAB, 60),
     Fault("F-10", "every message given out five times more, also when all is over", broker.replay, broker.LAB),

@@ -220,11 +220,12 @@ def tour_jobs(admin: Account, platform: Platform) -> None:
     assert "would start now" in admin("POST", "/batchJobs", body, validateOnly="true")["status"]
     made = admin("POST", "/batchJobs", body, batchJobId="tps-report")
     assert made["imageRef"] == BUSYBOX and made["state"] == "QUEUED"
-    _watch_to_the_end(admin, "tps-report")
+    assert _streamed(admin, "tps-report", "watch")[0] == "job"
     job = admin("GET", "/batchJobs/tps-report", readMask="state,status,start_time")
     assert job["state"] == "COMPLETED" and set(job) == {"state", "status", "startTime"}
     entries = admin("GET", "/batchJobs/tps-report:getLogs", startFromHead="true")["entries"]
     assert sorted(each["message"] for each in entries) == [f"rank {rank} has 6 bytes" for rank in (0, 1)]
+    assert _streamed(admin, "tps-report", "streamLogs") == ["log", "end"]
     ranks = admin("GET", "/batchJobs/tps-report/ranks")["ranks"]
     assert [(each["state"], each["exitCode"], each["nodeId"]) for each in ranks] == [("SUCCEEDED", 0, "two")] * 2
     assert admin("GET", "/batchJobs/tps-report/ranks/1") == ranks[1]
@@ -251,14 +252,16 @@ def tour_jobs(admin: Account, platform: Platform) -> None:
     platform.wait_at_rest()
 
 
-def _watch_to_the_end(admin: Account, job_id: str) -> None:
-    path = f"/v1/accounts/{admin.account}/batchJobs/{job_id}:watch"
+def _streamed(admin: Account, job_id: str, what: str) -> list[str]:
+    """The names of a stream's events, up to its end."""
+    path = f"/v1/accounts/{admin.account}/batchJobs/{job_id}:{what}"
     headers = {"Authorization": f"Bearer {admin.key}"}
     with httpx.stream("GET", admin.tour.url + path, headers=headers, timeout=60) as answer:
         assert answer.status_code == 200
         names = [line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event: ")]
-    assert names[0] == "job" and names[-1] == "end"
+    assert names[-1] == "end"
     admin.tour.note("GET", path)
+    return names
 
 
 def tour_unserved(admin: Account) -> None:

@@ -6,6 +6,7 @@ A call that is not answered, or with 5xx, is made again with the same Idempotenc
 from __future__ import annotations
 
 import itertools
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -61,21 +62,26 @@ class LedgerClient:
         """Any other call, until it is taken."""
         return self._until_taken(method, path, {}, seconds, **options)
 
-    def events(self, path: str, last_id: str) -> Iterator[tuple[str, str]]:
-        """(id, event) of each server-sent event after `last_id`, until the stream ends. Raises httpx.HTTPError."""
-        headers = {"Last-Event-ID": last_id}
+    def events(self, path: str, last_id: str = "") -> Iterator[tuple[str, str, Json]]:
+        """(id, event, data) of each server-sent event after `last_id`, where there is one, to the stream's end.
+
+        Raises httpx.HTTPError.
+        """
+        headers = {"Last-Event-ID": last_id} if last_id else {}
         with self._http.stream("GET", path, headers=headers, timeout=httpx.Timeout(40, connect=5)) as response:
             response.raise_for_status()
-            number, event = "", ""
+            number, event, data = "", "", {}
             for line in response.iter_lines():
                 name, _, value = line.partition(": ")
                 if name == "id":
                     number = value
                 elif name == "event":
                     event = value
+                elif name == "data":
+                    data = json.loads(value)
                 elif not line and event:
-                    yield number, event
-                    number, event = "", ""
+                    yield number, event, data
+                    number, event, data = "", "", {}
 
     def mark(self, mark: str, **facts: Any) -> None:
         """Note what was done to the platform, and when."""

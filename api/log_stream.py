@@ -1,0 +1,159 @@
+"""One client's stream of a job's output: what is stored, then what comes, attempt after attempt, until the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from api.job_watch import Event, JobWatch
+from api.log_feed import LOOK_SECONDS, Follower, LogFeeds
+from core.accounts import Caller
+from core.database import Database
+from core.errors import Unavailable
+from core.jobs.reading import JobRecord
+from core.log_tail import NewEntry
+from core.logs import LogEntry, Position, read_page
+
+log = structlog.get_logger(__name__)
+
+#: Entries of one event at the most.
+_ENTRIES = 500
+
+
+@dataclass(frozen=True)
+class Question:
+    """What of the output is wanted, and from where on."""
+
+    ranks: tuple[int, ...] | None
+    contains: bytes
+    attempt: int
+    positions: Mapping[int, Position] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Some output, oldest first, and where each rank is to be read on after it."""
+
+    attempt: int
+    entries: Sequence[LogEntry]
+    positions: Mapping[int, Position]
+
+
+class LogStream:
+    """The stream of one client. `events` may be iterated once."""
+
+    def __init__(
+        self,
+        database: Database,
+        feeds: LogFeeds,
+        watch: JobWatch,
+        caller: Caller,
+        record: JobRecord,
+        question: Question,
+    ) -> None:
+        self._database, self._feeds, self._watch = database, feeds, watch
+        self._caller, self._record, self._question = caller, record, question
+        self._positions: dict[int, Position] = dict(question.positions)
+        self._attempt = question.attempt
+        #: of the job, as far as is known
+        self._latest_attempt = record.attempt
+        self._end: Event | None = None
+        #: its job or its key is gone, or it has ended
+        self._is_heard_out = False
+        self._follower: Follower | None = None
+
+    async def events(self, last_move: int) -> AsyncIterator[Entries | Event]:
+        """Output in events of bounded size, then how the job ended, or that it is gone; nothing after the key's
+        end."""
+        hearing = asyncio.create_task(self._hear(last_move))
+        try:
+            while not self._is_revoked():
+                async for entries in self._of_attempt():
+                    yield entries
+                if self._attempt >= self._latest_attempt:
+                    break
+                self._attempt, self._positions = self._attempt + 1, {}
+            if self._end is not None:
+                yield self._end
+        finally:
+            hearing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await hearing
+
+    async def _hear(self, last_move: int) -> None:
+        """Know how far the job has come, and wake up whoever waits for its output."""
+        async for event in self._watch.events(self._caller, self._record, last_move):
+            told = event.move or event.job
+            if told is not None:
+                self._latest_attempt = max(self._latest_attempt, told.attempt)
+            if event.name in ("end", "deleted"):
+                self._end = event
+            self._wake()
+        self._is_heard_out = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._follower is not None:
+            self._follower.tell(())
+
+    def _is_revoked(self) -> bool:
+        return self._is_heard_out and self._end is None
+
+    def _is_over(self) -> bool:
+        """Nothing more will be stored of this attempt: an attempt's last output is, before its job moves on."""
+        return self._latest_attempt > self._attempt or self._end is not None or self._is_heard_out
+
+    async def _of_attempt(self) -> AsyncIterator[Entries]:
+        while not self._is_revoked():
+            was_over = self._is_over()
+            try:
+                async with self._feeds.follow((self._record.id, self._attempt)) as follower:
+                    self._follower = follower
+                    async for entries in self._stored():
+                        yield entries
+                    if was_over:
+                        return
+                    async for entries in self._live(follower):
+                        yield entries
+            except Unavailable as error:
+                log.warning("stream_put_off", job=self._record.id, why=str(error))
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _stored(self) -> AsyncIterator[Entries]:
+        has_more = True
+        while has_more and not self._is_revoked():
+            page = await asyncio.to_thread(
+                read_page,
+                self._database,
+                self._record.id,
+                self._attempt,
+                ranks=self._question.ranks,
+                limit=_ENTRIES,
+                from_head=True,
+                contains=self._question.contains,
+                positions=self._positions,
+            )
+            self._positions, has_more = dict(page.positions), page.has_more
+            if page.entries:
+                yield Entries(self._attempt, page.entries, self._positions)
+
+    async def _live(self, follower: Follower) -> AsyncIterator[Entries]:
+        """What the feed tells and was not read before, until the attempt is over or the client falls behind."""
+        while not (self._is_over() or follower.lagging):
+            fresh = [new for new in await follower.news.get() if self._is_fresh(new)]
+            for begin in range(0, len(fresh), _ENTRIES):
+                some = fresh[begin : begin + _ENTRIES]
+                self._positions |= {new.entry.rank: new.after for new in some}
+                wanted = [new.entry for new in some if self._question.contains in new.entry.record.data]
+                if wanted:
+                    yield Entries(self._attempt, wanted, self._positions)
+
+    def _is_fresh(self, new: NewEntry) -> bool:
+        rank = new.entry.rank
+        if self._question.ranks is not None and rank not in self._question.ranks:
+            return False
+        return new.after > self._positions.get(rank, (0, 0))
