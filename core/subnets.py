@@ -49,6 +49,11 @@ class FreeBlocks:
         return IPv4Network((candidate, 33 - size.bit_length()))
 
 
+def gateway_address(block: IPv4Network) -> IPv4Address:
+    """The address of the host in a block."""
+    return block.network_address + 1
+
+
 def rank_address(block: IPv4Network, rank: int) -> IPv4Address:
     """The address of a rank in its gang's block; the first usable one is the gateway's."""
     return block.network_address + 2 + rank

@@ -24,8 +24,7 @@ LAB = Lab(
         "lost_after_seconds": 240,
         "rate_limit_per_second": 0,
     },
-    # Not with live restore, which F-17 is about: an engine 20.10 that has it, and is killed while it makes a
-    # network, crashes at every later start (it reserves address pools that it never had).
+    # Not with live restore, which F-17 is about: what an engine's end does to its ranks is to happen here.
     engines=EnginesWanted(hosts=2),
 )
 _PROCESSES = ("api", "worker", "supervisor", "beat")

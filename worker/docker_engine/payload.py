@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.jobs.gang_networks import HOST, OVERLAY
-from core.subnets import engines_half
+from core.jobs.gang_networks import BRIDGE, HOST, OVERLAY
+from core.subnets import engines_half, gateway_address
 from worker.docker_engine.init_words import asking
 from worker.engine import ContainerSpec, NetworkSpec
 
@@ -76,6 +76,10 @@ def network_payload(spec: NetworkSpec) -> dict[str, Any]:
         raise ValueError(f"{spec.name} is the hosts' own network: there is none to make")
     options = {"com.docker.network.bridge.enable_icc": "false"} if spec.isolated else {}
     addresses = {"Subnet": str(spec.subnet)}
+    if spec.driver == BRIDGE:
+        # The one that the engine would take. An engine that is killed while it removes a network whose gateway was
+        # not said panics at every later start (Docker 20.10, libnetwork's reservePools).
+        addresses["Gateway"] = str(gateway_address(spec.subnet))
     swarm: dict[str, Any] = {}
     if spec.driver == OVERLAY:
         # Every host of the swarm takes an address of its own for what it balances: none of a rank's.

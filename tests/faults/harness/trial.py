@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -283,26 +283,26 @@ class Trial:
 
     def close(self) -> None:
         """Write the last records as things are now, and end everything that was started."""
-        try:
+        with ExitStack() as ending:
+            # Last first, and each whatever became of the others: a run may leave an engine that does not answer.
+            if self._registry is not None:
+                ending.callback(self._registry.stop)
+            ending.callback(self.servers.forget_brokers)
+            ending.callback(self.servers.start_all)
+            ending.callback(self.engines.end)
+            for proxy in self.proxies.values():
+                ending.callback(proxy.close)
+            ending.callback(self.platform.stop)
+            if self._connection is not None:
+                ending.callback(self._connection.close)
+            ending.callback(self.client.close)
+            for journal in self._journals.values():
+                ending.callback(journal.close)
             self._onlooker.stop()
             self.keeper.stop()
             self._witness.finish()
             self._sampler.finish()
             write_rows(self.platform.database_url, self._journals[ROWS])
-        finally:
-            for journal in self._journals.values():
-                journal.close()
-            self.client.close()
-            if self._connection is not None:
-                self._connection.close()
-            self.platform.stop()
-            for proxy in self.proxies.values():
-                proxy.close()
-            self.engines.end()
-            self.servers.start_all()
-            self.servers.forget_brokers()
-            if self._registry is not None:
-                self._registry.stop()
 
 
 def run_trial(

@@ -93,7 +93,7 @@ class FakeNetwork:
             "IPAM": {
                 "Driver": "default",
                 "Options": None,
-                "Config": [{"Subnet": str(self.subnet)}] if self.subnet else [],
+                "Config": [{"Subnet": str(self.subnet), "Gateway": str(self.gateway)}] if self.subnet else [],
             },
             "Internal": bool(self.payload.get("Internal")),
             "Attachable": bool(self.payload.get("Attachable")),

@@ -17,7 +17,9 @@ from worker.docker_engine.steps import DockerSteps
 
 def test_network_has_the_range_and_the_options_asked_for(subject: Subject) -> None:
     told = subject.api.inspect_network(subject.network.name)
-    assert told["IPAM"]["Config"][0]["Subnet"] == str(subject.network.subnet)
+    subnet = subject.network.subnet
+    assert subnet is not None
+    assert told["IPAM"]["Config"] == [{"Subnet": str(subnet), "Gateway": str(subnet[1])}]
     assert told["Labels"] == dict(subject.network.labels)
     assert told["Options"] == {"com.docker.network.bridge.enable_icc": "false"}
     assert (told["Driver"], told["Scope"]) == ("bridge", "local")
