@@ -13,7 +13,7 @@ from api.authentication import Authentication
 from api.dependencies import Platform
 from api.errors import UnexpectedErrors, install_errors
 from api.job_watch import JobWatch
-from api.log_feed import LogFeeds
+from api.log_feed import READERS, LogFeeds
 from api.openapi.serving import install_openapi
 from api.request_body import BodyLimit
 from api.stream_limits import Streams
@@ -25,6 +25,8 @@ from core.settings import Settings, load_settings
 #: Requests served at the same time by one process. Each holds at most one connection, so that nobody waits
 #: for a connection that another waiting thread holds back.
 THREADS = 16
+#: What asks the database without a request: who used his key, what has become of jobs, what they have printed.
+_LOOKERS = 3
 
 
 def application() -> FastAPI:
@@ -39,8 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = THREADS
-        # One more connection for the thread that writes when keys were used.
-        database = Database(settings.database_url, pool_size=THREADS + 1)
+        database = Database(settings.database_url, pool_size=THREADS + READERS + _LOOKERS)
         bell = Bell(make_celery(settings.broker_url))
         authentication = Authentication(database, settings)
         streams, watch = Streams(settings.max_streams_per_account), JobWatch(database)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,12 +19,15 @@ import structlog
 from core.database import Database
 from core.errors import Unavailable
 from core.log_tail import Attempt, NewEntry, edge, look_at
+from core.logs import LogPage, Position, read_page
 
 log = structlog.get_logger(__name__)
 
 #: How soon new output is told, and how much later a rank's line may be stored than one that was printed after it
 #: and is told first.
 LOOK_SECONDS = 0.25
+#: Pages of stored output that are read at the same time, for all followers: the rest of a process goes on.
+READERS = 4
 #: Looks' worth of output that a follower may be behind.
 _MAX_BEHIND = 40
 
@@ -70,6 +74,7 @@ class LogFeeds:
         self._database = database
         self._feeds: dict[Attempt, Feed] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="follow")
 
     @property
     def count(self) -> int:
@@ -95,8 +100,22 @@ class LogFeeds:
             if not feed.followers and self._feeds.get(attempt) is feed:
                 del self._feeds[attempt]
 
+    async def page(
+        self, attempt: Attempt, ranks: Sequence[int] | None, limit: int, positions: Mapping[int, Position]
+    ) -> LogPage:
+        """What is stored after these positions, oldest first; up to `limit` entries."""
+
+        def read() -> LogPage:
+            key, number = attempt
+            return read_page(
+                self._database, key, number, ranks=ranks, limit=limit, from_head=True, positions=positions
+            )
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+
     async def close(self) -> None:
         """End the look; the server ends the streams."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
         if self._looking is not None:
             self._looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -12,16 +12,15 @@ import structlog
 from api.job_watch import Event, JobWatch
 from api.log_feed import LOOK_SECONDS, Follower, LogFeeds
 from core.accounts import Caller
-from core.database import Database
 from core.errors import Unavailable
 from core.jobs.reading import JobRecord
 from core.log_tail import NewEntry
-from core.logs import LogEntry, Position, read_page
+from core.logs import LogEntry, Position
 
 log = structlog.get_logger(__name__)
 
 #: Entries of one event at the most.
-_ENTRIES = 500
+_ENTRIES = 1000
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,13 @@ class LogStream:
 
     def __init__(
         self,
-        database: Database,
         feeds: LogFeeds,
         watch: JobWatch,
         caller: Caller,
         record: JobRecord,
         question: Question,
     ) -> None:
-        self._database, self._feeds, self._watch = database, feeds, watch
+        self._feeds, self._watch = feeds, watch
         self._caller, self._record, self._question = caller, record, question
         self._positions: dict[int, Position] = dict(question.positions)
         self._attempt = question.attempt
@@ -124,22 +122,13 @@ class LogStream:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _stored(self) -> AsyncIterator[Entries]:
-        has_more = True
+        attempt, has_more = (self._record.id, self._attempt), True
         while has_more and not self._is_revoked():
-            page = await asyncio.to_thread(
-                read_page,
-                self._database,
-                self._record.id,
-                self._attempt,
-                ranks=self._question.ranks,
-                limit=_ENTRIES,
-                from_head=True,
-                contains=self._question.contains,
-                positions=self._positions,
-            )
+            # Not filtered where it is read: a filter that lets nothing pass would keep a reader for a whole log.
+            page = await self._feeds.page(attempt, self._question.ranks, _ENTRIES, self._positions)
             self._positions, has_more = dict(page.positions), page.has_more
-            if page.entries:
-                yield Entries(self._attempt, page.entries, self._positions)
+            if wanted := self._wanted(page.entries):
+                yield Entries(self._attempt, wanted, self._positions)
 
     async def _live(self, follower: Follower) -> AsyncIterator[Entries]:
         """What the feed tells and was not read before, until the attempt is over or the client falls behind."""
@@ -148,9 +137,12 @@ class LogStream:
             for begin in range(0, len(fresh), _ENTRIES):
                 some = fresh[begin : begin + _ENTRIES]
                 self._positions |= {new.entry.rank: new.after for new in some}
-                wanted = [new.entry for new in some if self._question.contains in new.entry.record.data]
-                if wanted:
+                if wanted := self._wanted([new.entry for new in some]):
                     yield Entries(self._attempt, wanted, self._positions)
+
+    def _wanted(self, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+        contains = self._question.contains
+        return [entry for entry in entries if contains in entry.record.data] if contains else entries
 
     def _is_fresh(self, new: NewEntry) -> bool:
         rank = new.entry.rank

@@ -55,9 +55,7 @@ async def stream_logs(request: Request, job_id: str, platform: PlatformDep) -> R
     asked = await run_in_threadpool(_read, request, job_id, platform)
     held = ExitStack()
     held.enter_context(platform.streams.open(asked.caller.account))
-    stream = LogStream(
-        platform.database, platform.feeds, platform.watch, asked.caller, asked.record, asked.question
-    )
+    stream = LogStream(platform.feeds, platform.watch, asked.caller, asked.record, asked.question)
     return HeldStream(held, _sent(stream.events(asked.last_move), asked.bound_to))
 
 

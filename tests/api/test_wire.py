@@ -66,10 +66,10 @@ def test_load_json_of_brackets_in_strings_counts_none() -> None:
 @pytest.mark.parametrize("piece", [b'"\\', b'\\"', b'"a', b"[", b'["', b'{"\\"'])
 def test_load_json_of_a_body_made_to_backtrack_takes_linear_time(piece: bytes) -> None:
     raw = b'["' + b"[" * 200 + piece * ((1 << 20) // len(piece))
-    begun = time.process_time()
+    begun = time.thread_time()
     with pytest.raises(InvalidArgument):
         load_json(raw)
-    assert time.process_time() - begun < 2
+    assert time.thread_time() - begun < 10, "it backtracks"
 
 
 def test_dump_json_of_half_a_surrogate_pair_replaces_it() -> None:
