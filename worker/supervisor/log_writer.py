@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from core.logs import ChunkToStore, ResumePoint, append_chunks
 from worker.docker_engine.log_frames import LogFrame
 from worker.engine import RankKey
 from worker.supervisor.scope import NodeScope
+from worker.supervisor.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -169,8 +169,7 @@ class LogWriter:
         while True:
             # A node that is quiet costs nothing.
             await self._noted.wait()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), self._scope.settings.log_flush_seconds)
+            await is_set_within(self._asked, self._scope.settings.log_flush_seconds)
             self._asked.clear()
             await self._store()
             if not self._dirty:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,7 @@ from worker.supervisor.pulls import Pulls
 from worker.supervisor.rank_watch import RankWatch
 from worker.supervisor.reconcile import compare
 from worker.supervisor.scope import NodeScope
+from worker.supervisor.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -175,8 +175,7 @@ class NodeWatch:
             # Nodes that were taken together are not to be listed together for ever.
             wait = self._scope.settings.listing_seconds * random.uniform(earliest, 1)  # noqa: S311
             earliest = _EARLIEST
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._listing_due.wait(), wait)
+            await is_set_within(self._listing_due, wait)
 
     async def _list(self) -> None:
         scope = self._scope
@@ -240,8 +239,7 @@ class NodeWatch:
             wait = max(_WANTED_SECONDS, self._scope.settings.listing_seconds) * random.uniform(_EARLIEST, 1)  # noqa: S311
             self._scope.woken.clear()
             await self._pulls.look(self._group)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._scope.woken.wait(), wait)
+            await is_set_within(self._scope.woken, wait)
 
     async def _networks(self) -> None:
         """Remove the networks of gangs that are over, and those that no row explains."""

@@ -14,6 +14,7 @@ from worker.docker_engine.faults import last_line_of
 from worker.engine import RankKey
 from worker.supervisor.log_writer import HIGH_WATER_BYTES, LogWriter, RankBuffer
 from worker.supervisor.scope import NodeScope
+from worker.supervisor.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +58,11 @@ class OutputCapture:
 
     async def follow(self, ended: asyncio.Event) -> None:
         """Keep the output until the container has ended or is gone."""
-        if await _is_set_within(ended, _SHORT_SECONDS):
+        if await is_set_within(ended, _SHORT_SECONDS):
             return
         while True:
             if self._buffer.is_cut:
-                await _is_set_within(ended, self._scope.settings.listing_seconds)
+                await is_set_within(ended, self._scope.settings.listing_seconds)
             else:
                 await self._follow_stream(ended)
             if ended.is_set():
@@ -69,7 +70,7 @@ class OutputCapture:
             seen = await self._scope.engine.observe(self._container_id)
             if seen is None or seen.ended:
                 return
-            await _is_set_within(ended, _REOPEN_SECONDS)
+            await is_set_within(ended, _REOPEN_SECONDS)
 
     async def read_rest(self) -> None:
         """Of a container that has ended: all that there is still to read."""
@@ -104,8 +105,9 @@ class OutputCapture:
         finally:
             ending.cancel()
             reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reading
+            await asyncio.wait({reading, ending})
+        if not reading.cancelled():
+            reading.result()
 
     async def _read(self, *, follow: bool) -> None:
         """Take every frame after the last one taken: those taken are the first of what an engine gives again."""
@@ -167,9 +169,3 @@ class OutputCapture:
             from_head=False,
         )
         return page.entries
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
-    return event.is_set()

@@ -23,6 +23,7 @@ from core.settings import Settings
 from worker.supervisor.leases import Leases
 from worker.supervisor.node_holder import hold_node
 from worker.supervisor.scope import ProcessScope
+from worker.supervisor.waiting import is_set_within
 from worker.supervisor.wake import Wakeups
 
 log = structlog.get_logger(__name__)
@@ -69,8 +70,7 @@ async def _run(settings: Settings) -> None:
                 if node not in holders or holders[node].done():
                     holding = hold_node(node, owner, process, wakeups.of(node.id), leases)
                     holders[node] = asyncio.create_task(holding)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(told_to_end.wait(), _LOOK_SECONDS)
+        await is_set_within(told_to_end, _LOOK_SECONDS)
     await _let_go([*holders.values(), *of_all])
     bell.close()
     database.close()

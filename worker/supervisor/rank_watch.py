@@ -7,7 +7,6 @@ Whoever dies in between is followed by one that finds the container, or the row,
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from datetime import UTC, datetime
 
@@ -21,6 +20,7 @@ from worker.executors.notebook import EXECUTED_NOTEBOOK
 from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.output_capture import OutputCapture
 from worker.supervisor.scope import NodeScope
+from worker.supervisor.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -124,8 +124,7 @@ class RankWatch:
         """What the engine says. On a busy host it may say so as an event only, and after the end: in 1 of 30 ends
         on 20.10 the container's own record never had it. So an end that looks like a kill is given a moment."""
         if seen.exit_code == _KILLED and not seen.oom_killed:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.out_of_memory.wait(), _LATE_SECONDS)
+            await is_set_within(self.out_of_memory, _LATE_SECONDS)
         return seen.oom_killed or self.out_of_memory.is_set()
 
     async def _read_notebook(self) -> tuple[bytes | None, str]:
