@@ -7,26 +7,19 @@ can be missed. The keys of open streams are asked for again all the time, so tha
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-import structlog
-
+from api.looking import Looking
 from core.accounts import Caller
 from core.api_keys import still_valid
 from core.database import Database
-from core.errors import Unavailable
 from core.jobs.reading import JobRecord
 from core.jobs.watching import Move, News, look_at
 from core.states import JOB_ENDED
 
-log = structlog.get_logger(__name__)
-
-#: How soon a change is told.
-LOOK_SECONDS = 0.25
 #: A key's end is noticed within this and one look.
 _KEY_LOOK_SECONDS = 0.5
 
@@ -85,7 +78,9 @@ class JobWatch:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._watchers: set[_Watcher] = set()
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = Looking("watch", self._look, lambda: bool(self._watchers))
+        #: when the keys are to be asked for again (loop time)
+        self._keys_due = 0.0
 
     async def events(self, caller: Caller, record: JobRecord, last_move: int) -> AsyncIterator[Event]:
         """A job as it is, then every move after the one of that id and every new status, until its end.
@@ -95,8 +90,7 @@ class JobWatch:
         watcher = _Watcher(caller.key_id, record.id, last_move, _told(record))
         yield Event("job", record)
         self._watchers.add(watcher)
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+        self._looking.begin()
         try:
             while (event := await watcher.events.get()) is not None:
                 yield event
@@ -105,24 +99,14 @@ class JobWatch:
 
     async def close(self) -> None:
         """End the look; the server ends the streams."""
-        if self._looking is not None:
-            self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
+        await self._looking.close()
 
     async def _look(self) -> None:
-        """Look again and again while anybody watches."""
         loop = asyncio.get_running_loop()
-        keys_due = loop.time()
-        while self._watchers:
-            try:
-                await self._tell_news()
-                if loop.time() >= keys_due:
-                    keys_due = loop.time() + _KEY_LOOK_SECONDS
-                    await self._end_without_key()
-            except Unavailable as error:
-                log.warning("watch_put_off", why=str(error))
-            await asyncio.sleep(LOOK_SECONDS)
+        await self._tell_news()
+        if loop.time() >= self._keys_due:
+            self._keys_due = loop.time() + _KEY_LOOK_SECONDS
+            await self._end_without_key()
 
     async def _tell_news(self) -> None:
         watchers = list(self._watchers)

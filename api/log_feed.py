@@ -8,24 +8,20 @@ pages until it has caught up: nobody's slowness costs anybody else anything, and
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
-import structlog
-
+from api.looking import Looking
 from core.database import Database
-from core.errors import Unavailable
 from core.log_tail import Attempt, NewEntry, edge, look_at
 from core.logs import LogPage, Position, read_page
 
-log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
-#: How soon new output is told, and how much later a rank's line may be stored than one that was printed after it
-#: and is told first.
-LOOK_SECONDS = 0.25
 #: Pages of stored output that are read at the same time, for all followers: the rest of a process goes on.
 READERS = 4
 #: Looks' worth of output that a follower may be behind.
@@ -48,7 +44,10 @@ class Follower:
 
 @dataclass(eq=False)
 class Feed:
-    """One attempt's. `held` was found in the last look, and is told in the next: others' may come between."""
+    """One attempt's. `held` was found in the last look, and is told in the next: others' may come between.
+
+    So a line that is stored up to a look later than one that was printed after it is told before that one.
+    """
 
     next_seqs: dict[int, int]
     followers: set[Follower] = field(default_factory=set)
@@ -73,7 +72,7 @@ class LogFeeds:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._feeds: dict[Attempt, Feed] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._looking = Looking("follow", self._tell_news, lambda: bool(self._feeds))
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="follow")
 
     @property
@@ -86,13 +85,12 @@ class LogFeeds:
         """A follower that misses nothing of what is stored from now on, and may be told some that was before."""
         feed = self._feeds.get(attempt)
         if feed is None:
-            found = await asyncio.to_thread(edge, self._database, attempt)
+            found = await self._read(partial(edge, self._database, attempt))
             # Another may have made it meanwhile: whatever it has told already is stored by now.
             feed = self._feeds.setdefault(attempt, Feed(found))
         follower = Follower()
         feed.followers.add(follower)
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+        self._looking.begin()
         try:
             yield follower
         finally:
@@ -104,30 +102,18 @@ class LogFeeds:
         self, attempt: Attempt, ranks: Sequence[int] | None, limit: int, positions: Mapping[int, Position]
     ) -> LogPage:
         """What is stored after these positions, oldest first; up to `limit` entries."""
-
-        def read() -> LogPage:
-            key, number = attempt
-            return read_page(
-                self._database, key, number, ranks=ranks, limit=limit, from_head=True, positions=positions
-            )
-
-        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
+        read = partial(
+            read_page, self._database, *attempt, ranks=ranks, limit=limit, from_head=True, positions=positions
+        )
+        return await self._read(read)
 
     async def close(self) -> None:
         """End the look; the server ends the streams."""
         self._readers.shutdown(wait=False, cancel_futures=True)
-        if self._looking is not None:
-            self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
+        await self._looking.close()
 
-    async def _look(self) -> None:
-        while self._feeds:
-            try:
-                await self._tell_news()
-            except Unavailable as error:
-                log.warning("follow_put_off", why=str(error))
-            await asyncio.sleep(LOOK_SECONDS)
+    async def _read(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def _tell_news(self) -> None:
         feeds = dict(self._feeds)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from api.job_watch import Event, JobWatch
-from api.log_feed import LOOK_SECONDS, Follower, LogFeeds
+from api.log_feed import Follower, LogFeeds
+from api.looking import LOOK_SECONDS
 from core.accounts import Caller
 from core.errors import Unavailable
 from core.jobs.reading import JobRecord
@@ -62,7 +62,8 @@ class LogStream:
         self._end: Event | None = None
         #: its job or its key is gone, or it has ended
         self._is_heard_out = False
-        self._follower: Follower | None = None
+        #: its end of a feed, once it follows one
+        self.follower: Follower | None = None
 
     async def events(self, last_move: int) -> AsyncIterator[Entries | Event]:
         """Output in events of bounded size, then how the job ended, or that it is gone; nothing after the key's
@@ -79,24 +80,27 @@ class LogStream:
                 yield self._end
         finally:
             hearing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await hearing
+            await asyncio.wait({hearing})
+        if not hearing.cancelled():
+            hearing.result()
 
     async def _hear(self, last_move: int) -> None:
         """Know how far the job has come, and wake up whoever waits for its output."""
-        async for event in self._watch.events(self._caller, self._record, last_move):
-            told = event.move or event.job
-            if told is not None:
-                self._latest_attempt = max(self._latest_attempt, told.attempt)
-            if event.name in ("end", "deleted"):
-                self._end = event
+        try:
+            async for event in self._watch.events(self._caller, self._record, last_move):
+                told = event.move or event.job
+                if told is not None:
+                    self._latest_attempt = max(self._latest_attempt, told.attempt)
+                if event.name in ("end", "deleted"):
+                    self._end = event
+                self._wake()
+        finally:
+            self._is_heard_out = True
             self._wake()
-        self._is_heard_out = True
-        self._wake()
 
     def _wake(self) -> None:
-        if self._follower is not None:
-            self._follower.tell(())
+        if self.follower is not None:
+            self.follower.tell(())
 
     def _is_revoked(self) -> bool:
         return self._is_heard_out and self._end is None
@@ -107,14 +111,15 @@ class LogStream:
 
     async def _of_attempt(self) -> AsyncIterator[Entries]:
         while not self._is_revoked():
-            was_over = self._is_over()
             try:
-                async with self._feeds.follow((self._record.id, self._attempt)) as follower:
-                    self._follower = follower
+                if self._is_over():
                     async for entries in self._stored():
                         yield entries
-                    if was_over:
-                        return
+                    return
+                async with self._feeds.follow((self._record.id, self._attempt)) as follower:
+                    self.follower = follower
+                    async for entries in self._stored():
+                        yield entries
                     async for entries in self._live(follower):
                         yield entries
             except Unavailable as error:
@@ -136,7 +141,7 @@ class LogStream:
             fresh = [new for new in await follower.news.get() if self._is_fresh(new)]
             for begin in range(0, len(fresh), _ENTRIES):
                 some = fresh[begin : begin + _ENTRIES]
-                self._positions |= {new.entry.rank: new.after for new in some}
+                self._positions = {**self._positions, **{new.entry.rank: new.after for new in some}}
                 if wanted := self._wanted([new.entry for new in some]):
                     yield Entries(self._attempt, wanted, self._positions)
 

@@ -140,6 +140,7 @@ def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.0
     while not condition():
         if time.monotonic() > deadline:
             return False
+        # Of an end of a process that is not our child, of a port, of what a server answers, nothing tells.
         time.sleep(every)
     return True
 

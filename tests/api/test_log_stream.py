@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,14 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import log_feed
+from api.job_watch import JobWatch
 from api.log_feed import Feed, Follower, LogFeeds
+from api.log_stream import Entries, LogStream, Question
+from api.looking import LOOK_SECONDS
+from core.accounts import Caller
 from core.database import Database
 from core.jobs import job_moves, rank_moves
+from core.jobs.reading import get_job
+from core.jobs.watching import last_move
 from core.log_records import LogRecord
 from core.log_tail import NewEntry
 from core.logs import ChunkToStore, LogEntry, append_chunks
 from core.states import JobState
-from tests.api.conftest import Served
+from tests.api.conftest import ACCOUNT, Served
 from tests.api.event_reader import EventReader, reading
 from tests.lab.platform import wait_until
 
@@ -173,25 +179,33 @@ def test_stream_goes_on_with_the_attempt_that_follows(
 def test_client_that_falls_behind_is_told_everything_all_the_same(
     served: Served, database: Database, job_id: str, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_feed.Follower, "tell", _deaf(log_feed.Follower.tell))
-    with following(served, job_id) as reader:
-        for number in range(12):
-            say(number % 2, 10 * number, f"line {number}")
-            wait_until(lambda: len(lines(reader)) == number + 1, 10, "it is told")  # noqa: B023
-    assert lines(reader) == [f"line {number}" for number in range(12)]
+    monkeypatch.setattr(log_feed, "_MAX_BEHIND", 1)
+    record = get_job(database, ACCOUNT, job_id)
+    key_id = served.user_key.split("_")[1]
+    caller = Caller(ACCOUNT, 0, "user", "user@acme.example", False, False, False, key_id)
 
+    async def follow() -> tuple[list[str], list[str]]:
+        feeds, watch = LogFeeds(database), JobWatch(database)
+        stream = LogStream(feeds, watch, caller, record, Question(None, b"", 1))
+        told, said = list[str](), ["first"]
+        async for event in stream.events(last_move(database, record.id)):
+            if not isinstance(event, Entries):
+                break
+            told += [entry.record.data.decode().strip() for entry in event.entries]
+            # It reads nothing while more comes than is kept for it.
+            while told == ["first"] and stream.follower is not None and not stream.follower.lagging:
+                said.append(f"line {len(said)}")
+                await asyncio.to_thread(say, 0, 10 * len(said), said[-1])
+                await asyncio.sleep(LOOK_SECONDS)
+            if len(told) == len(said):
+                await asyncio.to_thread(end, database, job_id)
+        await watch.close()
+        await feeds.close()
+        return told, said
 
-def _deaf(tell: Callable[[Follower, Sequence[NewEntry]], None]) -> Callable[[Follower, Sequence[NewEntry]], None]:
-    """Every other time as if there were too much to be told already."""
-    calls = iter(range(10**6))
-
-    def told(follower: Follower, entries: Sequence[NewEntry]) -> None:
-        if next(calls) % 2:
-            follower.lagging = True
-            follower.news.put_nowait(())
-        tell(follower, entries)
-
-    return told
+    say(0, 0, "first")
+    told, said = asyncio.run(asyncio.wait_for(follow(), 60))
+    assert told == said and len(said) > 2
 
 
 def test_slow_follower_is_let_go_and_costs_no_more_memory() -> None:

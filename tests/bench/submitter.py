@@ -24,7 +24,10 @@ class Submitter:
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
     _to_cancel: list[tuple[float, str, int]] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    #: every job has been asked for
+    _is_said: bool = False
+    #: of the above and of what is accepted
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def submit(self, jobs: Sequence[SimulatedJob]) -> None:
         """Create all, and cancel those that are to be; returns when everything has been said."""
@@ -35,12 +38,15 @@ class Submitter:
         ]
         for thread in creating:
             thread.start()
-        while any(thread.is_alive() for thread in creating) or self._to_cancel:
-            self._cancel_due()
-            if self.seconds == 0 and not any(thread.is_alive() for thread in creating):
-                self.seconds = time.monotonic() - began
-            time.sleep(0.02)  # how exactly cancellations keep their time
-        self.seconds = self.seconds or time.monotonic() - began
+        cancelling = threading.Thread(target=self._cancel_in_time)
+        cancelling.start()
+        for thread in creating:
+            thread.join()
+        self.seconds = time.monotonic() - began
+        with self._changed:
+            self._is_said = True
+            self._changed.notify()
+        cancelling.join()
 
     def _create(self, account: int, jobs: Sequence[SimulatedJob]) -> None:
         client = self.clients[account]
@@ -50,16 +56,28 @@ class Submitter:
             except (AssertionError, httpx.HTTPError) as error:
                 self.faults.append(f"a job was not accepted: {error}")
                 continue
-            with self._lock:
+            with self._changed:
                 self.accepted[client.account, made["id"]] = job
                 if job.cancel_after is not None:
                     heapq.heappush(self._to_cancel, (time.monotonic() + job.cancel_after, made["id"], account))
+                    self._changed.notify()
 
-    def _cancel_due(self) -> None:
-        while self._to_cancel and self._to_cancel[0][0] <= time.monotonic():
-            with self._lock:
-                _, job_id, account = heapq.heappop(self._to_cancel)
+    def _cancel_in_time(self) -> None:
+        """Each cancellation when it is due, until all jobs are created and none is left to be cancelled."""
+        while (due := self._next_due()) is not None:
+            job_id, account = due
             try:
                 self.clients[account].cancel(job_id)
             except (AssertionError, httpx.HTTPError) as error:
                 self.faults.append(f"{job_id} was not cancelled: {error}")
+
+    def _next_due(self) -> tuple[str, int] | None:
+        """The next job that is to be cancelled, as soon as it is; None where there will be none."""
+        with self._changed:
+            while self._to_cancel or not self._is_said:
+                left = self._to_cancel[0][0] - time.monotonic() if self._to_cancel else None
+                if left is not None and left <= 0:
+                    _, job_id, account = heapq.heappop(self._to_cancel)
+                    return job_id, account
+                self._changed.wait(left)
+            return None

@@ -13,6 +13,7 @@ from threading import Event, Thread
 import redis
 
 from core.queue import CONTROL_QUEUE, LAUNCH, SCHEDULE, group_queue
+from tests.faults.harness.chaos import let_pass
 from tests.faults.harness.load import known_job
 from tests.faults.harness.trial import Lab, Trial
 from tests.lab.broker_lists import lists_of
@@ -47,7 +48,7 @@ def _submit_for(trial: Trial, seconds: float) -> None:
             trial.broken("I1", f"a submission without a broker was answered {status}")
         if took > trial.scale.allowed(_SUBMIT_SECONDS):
             trial.broken("I10", f"a submission without a broker took {took:.1f} s")
-        time.sleep(0.3)  # the pace of the load: nothing is waited for
+        let_pass(0.3)
 
 
 def flush(trial: Trial) -> None:
@@ -112,7 +113,7 @@ def restart_thrice(trial: Trial) -> None:
             for _ in range(3):
                 trial.servers.kill(trial.servers.valkey)
                 trial.servers.start(trial.servers.valkey)
-                time.sleep(0.5)  # the pace of the restarts: nothing is waited for
+                let_pass(0.5)
         trial.rounds_done += 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from tests.faults.harness.chaos import let_pass
 from tests.faults.harness.load import known_job, ticking_job
 from tests.faults.harness.trial import Lab, Trial
 
@@ -26,7 +27,7 @@ def kill(trial: Trial) -> None:
                 status = trial.client.submit_once(asked.body, expect=asked.expect)
                 if status not in (503, 0):
                     trial.broken("I10", f"a submission without a database was answered {status}, not 503")
-                time.sleep(0.5)
+                let_pass(0.5)
             trial.servers.start(trial.servers.postgres)
         trial.wait_states([job], {"COMPLETED"}, 120)
         trial.rounds_done += 1
@@ -43,7 +44,7 @@ def hang_up(trial: Trial) -> None:
             begun = time.monotonic()
             trial.query(mine)
             trial.rounds_done += 1
-            time.sleep(max(0.0, 0.2 - (time.monotonic() - begun)))
+            let_pass(0.2 - (time.monotonic() - begun))
 
 
 def lose_commit_replies(trial: Trial) -> None:
@@ -57,6 +58,7 @@ def lose_commit_replies(trial: Trial) -> None:
         trial.wait(lambda: proxy.dropped_count > before, 60, f"a commit of the {process} goes unanswered")  # noqa: B023
         trial.rounds_done += 1
         if number % 4 == 3:
-            time.sleep(0.5)
+            # Three jobs at once are enough: what is lost in a crowd is found with difficulty.
+            let_pass(0.5)
     with trial.fault("the last of the commits that went unanswered"):
         pass

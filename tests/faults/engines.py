@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from tests.faults.harness.chaos import let_pass
 from tests.faults.harness.engines import EnginesWanted
 from tests.faults.harness.load import KnownJob, patient_job, ticking_job
 from tests.faults.harness.trial import Lab, Trial
@@ -69,7 +70,7 @@ def kill_with_live_restore(trial: Trial) -> None:
         before = {each.id for each in trial.platform.containers()}
         with trial.fault("an engine with live restore killed, and back"):
             host.kill()
-            time.sleep(away)
+            let_pass(away)
             host.start_as_a_service()
         after = {each.id for each in trial.platform.containers() if each.status == "running"}
         if before - after:
@@ -92,7 +93,7 @@ def wedge(trial: Trial) -> None:
                 _must_be_within(trial, frozen_at, _SEEN_SECONDS, "until a frozen engine's node was DOWN")
                 elsewhere = [trial.submit(seconds=0.1) for _ in range(3)]
                 trial.wait_states(elsewhere, {"COMPLETED"}, 120)
-                time.sleep(max(0.0, frozen_at + trial.scale.pick(15, 90) - time.monotonic()))
+                let_pass(frozen_at + trial.scale.pick(15, 90) - time.monotonic())
             finally:
                 host.thaw()
         trial.wait_states(jobs, {"COMPLETED"}, 180)
@@ -138,7 +139,7 @@ def _cut_for(trial: Trial, way: Callable[[], None], seconds: float, *, is_lost: 
     trial.wait_states([job_id], {"RUNNING"}, 120)
     with trial.fault(f"the engine cut off for {seconds:g} s"):
         way()
-        time.sleep(seconds)
+        let_pass(seconds)
         if is_lost:
             trial.wait_states([job_id], {"FAILED"}, 120)
         healed_at = time.monotonic()

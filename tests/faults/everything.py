@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.faults.harness.chaos import crash, freeze, thaw
+from tests.faults.harness.chaos import crash, freeze, let_pass, thaw
 from tests.faults.harness.engines import EnginesWanted
 from tests.faults.harness.load import sleeping_job
 from tests.faults.harness.trial import Lab, Trial
@@ -74,7 +74,7 @@ class Chaos:
             return
         pid = self._trial.platform.pid(name)
         freeze(pid)
-        time.sleep(self._chance.uniform(0.5, 12))
+        let_pass(self._chance.uniform(0.5, 12))
         thaw(pid)
 
     def deploy_process(self) -> None:
@@ -85,7 +85,7 @@ class Chaos:
 
     def kill_broker(self) -> None:
         self._trial.servers.kill(self._trial.servers.valkey)
-        time.sleep(self._chance.uniform(0, 8))
+        let_pass(self._chance.uniform(0, 8))
         self._trial.servers.start(self._trial.servers.valkey)
 
     def empty_broker(self) -> None:
@@ -93,7 +93,7 @@ class Chaos:
 
     def kill_database(self) -> None:
         self._trial.servers.kill(self._trial.servers.postgres)
-        time.sleep(self._chance.uniform(0, 12))
+        let_pass(self._chance.uniform(0, 12))
         self._trial.servers.start(self._trial.servers.postgres)
 
     def hang_up_database(self) -> None:
@@ -106,7 +106,7 @@ class Chaos:
     def kill_engine(self) -> None:
         host = self._host()
         host.kill()
-        time.sleep(self._chance.uniform(0, 8))
+        let_pass(self._chance.uniform(0, 8))
         host.start_as_a_service()
 
     def freeze_engine(self) -> None:
@@ -119,12 +119,12 @@ class Chaos:
 
     def cancel_a_job(self) -> None:
         job = self._trial.submit_known(sleeping_job(ranks=self._chance.randint(1, 3)))
-        time.sleep(self._chance.uniform(0, 4))
+        let_pass(self._chance.uniform(0, 4))
         self._trial.client.cancel(job)
 
     def _for_a_while(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
         begin()
-        time.sleep(self._chance.uniform(1, 20))
+        let_pass(self._chance.uniform(1, 20))
         end()
 
     def _host(self) -> Host:
@@ -139,6 +139,6 @@ def run(trial: Trial) -> None:
     chaos = Chaos(trial)
     while time.monotonic() < over:
         chaos.do_something()
-        time.sleep(trial.chance.uniform(*_PAUSE_SECONDS) / trial.scale.pick(4, 1))
+        let_pass(trial.chance.uniform(*_PAUSE_SECONDS) / trial.scale.pick(4, 1))
     trial.rounds_done = trial.scale.rounds
     trial.recover()

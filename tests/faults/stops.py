@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.faults.harness.chaos import let_pass
 from tests.faults.harness.load import KnownJob, known_job, sleeping_job
 from tests.faults.harness.trial import Lab, Trial
 from tests.lab.images import BUSYBOX
@@ -57,7 +58,7 @@ def _submit_and_cancel(trial: Trial, delay: float) -> None:
     job = known_job(seconds=0.3, lines=6)
     job_id = trial.client.submit(job.body, expect={"states": ["COMPLETED", "CANCELLED"], "output": {}})
     trial.wait_states([job_id], {"RUNNING", "COMPLETED"}, 120)
-    time.sleep(delay)
+    let_pass(delay)
     trial.client.cancel(job_id)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from tests.faults.harness.chaos import crash
+from tests.faults.harness.chaos import crash, let_pass
 from tests.faults.harness.load import known_job, ticking_job
 from tests.faults.harness.trial import Lab, Trial
 
@@ -25,10 +25,10 @@ def kill_under_submissions(trial: Trial) -> None:
             asked = [pool.submit(_submit, trial, random.Random(f"{trial.seed} {round_number} {number}"))
                      for number in range(count)]  # fmt: skip
             for _ in range(3):
-                time.sleep(trial.chance.uniform(0.05, 0.4))
+                let_pass(trial.chance.uniform(0.05, 0.4))
                 if not trial.platform.has_died("api"):
                     crash(trial.platform, "api")
-                time.sleep(trial.scale.pick(4, 4))
+                let_pass(4)
             for each in asked:
                 each.result()
         trial.rounds_done += 1
@@ -52,7 +52,7 @@ def kill_under_streams(trial: Trial) -> None:
                 for _ in range(trial.scale.count(2, 5)):
                     if not trial.platform.has_died("api"):
                         crash(trial.platform, "api")
-                    time.sleep(4)
+                    let_pass(4)
             for each in opened:
                 if fault := each.result(timeout=300):
                     trial.broken("I6", fault)
@@ -94,10 +94,10 @@ def _gone_on_with(trial: Trial, job: str, stream: str, last_id: str = "") -> Ite
                 if event == "end":
                     return
         except httpx.HTTPError:
-            time.sleep(0.5)
+            let_pass(0.5)
 
 
 def _submit(trial: Trial, chance: random.Random) -> None:
-    time.sleep(chance.uniform(0, 1.5))
+    let_pass(chance.uniform(0, 1.5))
     job = known_job(ranks=1, seconds=0, lines=2)
     trial.client.submit(job.body, expect=job.expect, seconds=120)

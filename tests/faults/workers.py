@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from core.failpoints import Point
-from tests.faults.harness.chaos import crash, frozen, thaw
+from tests.faults.harness.chaos import crash, frozen, let_pass, thaw
 from tests.faults.harness.load import KnownJob, ticking_job
 from tests.faults.harness.trial import SETTINGS, Lab, Trial
 
@@ -31,7 +31,7 @@ def kill_one_of_two(trial: Trial) -> None:
             if alive:
                 crash(trial.platform, trial.chance.choice(alive))
                 trial.rounds_done += 1
-            time.sleep(5)
+            let_pass(5)
 
 
 def kill_all(trial: Trial) -> None:
@@ -45,7 +45,7 @@ def kill_all(trial: Trial) -> None:
         with trial.fault("all workers and supervisors killed"):
             for name in ("worker", "supervisor"):
                 trial.platform.kill(name)
-            time.sleep(away)
+            let_pass(away)
             if gone := before - {container.id for container in trial.platform.containers()}:
                 trial.broken("I2", f"{len(gone)} containers went away while nobody was there")
             stored = _stored(trial, jobs)
@@ -122,7 +122,7 @@ def _freeze_at(trial: Trial, point: Point, ranks: int) -> None:
         try:
             trial.wait_states([job], {"COMPLETED"}, 120)
             _wait_released(trial, job)
-            time.sleep(SETTINGS["step_lease_seconds"])
+            let_pass(SETTINGS["step_lease_seconds"])
         finally:
             thaw(trial.platform.pids[name])
 

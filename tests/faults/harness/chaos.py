@@ -1,12 +1,21 @@
-"""Signals to processes, by their pids. Servers have their own verbs (`tests.lab.servers`), hosts too."""
+"""Signals to processes, by their pids, and how long a fault lasts.
+
+Servers have their own verbs (`tests.lab.servers`), hosts too.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from tests.lab.platform import Platform, wait_until
+
+
+def let_pass(seconds: float) -> None:
+    """How long something is done, or the pace at which it is: time itself is what is wanted, and no condition."""
+    time.sleep(max(0.0, seconds))
 
 
 def crash(platform: Platform, name: str) -> None:

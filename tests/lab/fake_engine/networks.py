@@ -63,6 +63,10 @@ class FakeNetwork:
     def gateway(self) -> IPv4Address | None:
         return None if self.subnet is None else self.subnet[1]
 
+    def _gateway_asked_for(self) -> Mapping[str, str]:
+        config = (self.payload.get("IPAM") or {}).get("Config") or [{}]
+        return {name: value for name, value in config[0].items() if name == "Gateway"}
+
     def _free(self) -> IPv4Address:
         assert self.subnet is not None
         for number in range(2, self.subnet.num_addresses - 1):
@@ -93,7 +97,8 @@ class FakeNetwork:
             "IPAM": {
                 "Driver": "default",
                 "Options": None,
-                "Config": [{"Subnet": str(self.subnet), "Gateway": str(self.gateway)}] if self.subnet else [],
+                # As it was asked for: an engine names no gateway that it took by itself.
+                "Config": [{"Subnet": str(self.subnet), **self._gateway_asked_for()}] if self.subnet else [],
             },
             "Internal": bool(self.payload.get("Internal")),
             "Attachable": bool(self.payload.get("Attachable")),

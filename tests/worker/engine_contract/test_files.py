@@ -17,13 +17,8 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 
 def test_archive_put_in_before_the_start_is_there(subject: Subject) -> None:
     container = subject.steps.create(subject.spec("sleep 60"))
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        entry = tarfile.TarInfo("tmp/given/secret")
-        entry.size = 5
-        tar.addfile(entry, io.BytesIO(b"12\x0045"))
     assert not subject.steps.has_path(container, "/tmp/given/secret")
-    subject.steps.unpack(container, packed.getvalue())
+    subject.steps.unpack(container, _archive("tmp/given/secret", b"12\x0045"))
     assert subject.steps.has_path(container, "/tmp/given/secret")
     assert subject.steps.has_path(container, "/tmp/given")
     assert _read(subject, container, "/tmp/given/secret", 100) == b"12\x0045"
@@ -34,12 +29,7 @@ def test_archive_put_in_before_the_start_is_there(subject: Subject) -> None:
 
 def test_archive_larger_than_its_reader_takes_is_refused(subject: Subject) -> None:
     container = subject.steps.create(subject.spec("sleep 60"))
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        entry = tarfile.TarInfo("tmp/large")
-        entry.size = 50_000
-        tar.addfile(entry, io.BytesIO(bytes(50_000)))
-    subject.steps.unpack(container, packed.getvalue())
+    subject.steps.unpack(container, _archive("tmp/large", bytes(50_000)))
     with pytest.raises(EngineError, match="larger than 1000 bytes"):
         _read(subject, container, "/tmp/large", 1000)
 
@@ -77,6 +67,15 @@ def test_written_bytes_are_those_of_running_containers(subject: Subject) -> None
     assert ended not in written()
     for container in containers:
         subject.steps.remove(container)
+
+
+def _archive(name: str, content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def _key(subject: Subject, container: str) -> RankKey:
