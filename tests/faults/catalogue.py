@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 from tests.faults import (
@@ -40,15 +41,8 @@ class Fault:
     ) -> Outcome:
         """Run it once, and have it judged."""
         scale = Scale(short, rounds or (1 if short else self.rounds))
-        return run_trial(
-            self.run,
-            lab=self.lab,
-            scale=scale,
-            seed=seed,
-            allowed_seconds=self.allowed_seconds,
-            servers=servers,
-            folder=folder,
-        )
+        plays = [(self.run, self.allowed_seconds)]
+        return run_trial(plays, lab=self.lab, scale=scale, seed=seed, servers=servers, folder=folder)
 
 
 _ALL = (
@@ -108,6 +102,30 @@ _ALL = (
 )
 
 FAULTS = {fault.id: fault for fault in _ALL}
+
+#: Short forms that follow each other on one platform, and are judged at once: to start and to end a platform takes
+#: longer than most of them.
+TOGETHER: tuple[tuple[str, ...], ...] = (
+    ("F-1", "F-2", "F-3", "F-4", "F-5"),
+    ("F-6", "F-7", "F-8", "F-9", "F-10", "F-12", "F-13", "F-14", "F-22", "F-25", "F-26"),
+    ("F-11", "F-15"),
+    ("F-16", "F-18"),
+    ("F-21", "F-23"),
+    ("F-17",),
+    ("F-19",),
+    ("F-20",),
+    ("F-32",),
+    ("F-33",),
+)
+
+
+def play_together(ids: Sequence[str], servers: Servers, *, seed: int, folder: Path | None = None) -> Outcome:
+    """The short forms of these faults, one after the other on one platform."""
+    faults = [FAULTS[each] for each in ids]
+    plays = [(fault.run, fault.allowed_seconds) for fault in faults]
+    lab = reduce(Lab.beside, (fault.lab for fault in faults))
+    return run_trial(plays, lab=lab, scale=Scale(short=True, rounds=1), seed=seed, servers=servers, folder=folder)
+
 
 _ENDS, _POLICIES = "tests/system/test_hosts_ends.py", "tests/system/test_policies.py"
 _SUITES = (

@@ -124,11 +124,13 @@ def lose_host(trial: Trial) -> None:
 def cut_off(trial: Trial) -> None:
     """F-20: an engine that runs on and is not reached, for less and for more than it takes to be lost."""
     lost_after = _QUICK["lost_after_seconds"]
-    for way in (trial.engines.proxy.cut, trial.engines.proxy.black_hole):
-        for seconds in (lost_after / 3, lost_after * 3):
-            for _ in range(trial.scale.count(1, 5) * trial.scale.rounds):
-                _cut_for(trial, way, seconds, is_lost=seconds > lost_after)
-                trial.rounds_done += 1
+    brief, long = lost_after / 3, lost_after * 3
+    cut, silent = trial.engines.proxy.cut, trial.engines.proxy.black_hole
+    short = ((cut, brief), (silent, long))
+    for way, seconds in short if trial.scale.short else ((cut, long), (silent, brief), *short):
+        for _ in range(trial.scale.count(1, 5) * trial.scale.rounds):
+            _cut_for(trial, way, seconds, is_lost=seconds > lost_after)
+            trial.rounds_done += 1
 
 
 def _cut_for(trial: Trial, way: Callable[[], None], seconds: float, *, is_lost: bool) -> None:

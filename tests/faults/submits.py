@@ -24,7 +24,7 @@ def kill_under_submissions(trial: Trial) -> None:
         with trial.fault(f"the API killed under {count} submissions at once"), ThreadPoolExecutor(count) as pool:
             asked = [pool.submit(_submit, trial, random.Random(f"{trial.seed} {round_number} {number}"))
                      for number in range(count)]  # fmt: skip
-            for _ in range(3):
+            for _ in range(trial.scale.count(2, 3)):
                 let_pass(trial.chance.uniform(0.05, 0.4))
                 if not trial.platform.has_died("api"):
                     crash(trial.platform, "api")

@@ -8,12 +8,13 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from tests.faults.catalogue import FAULTS, Fault
-from tests.faults.harness.command import replay_command, show
+from tests.faults.catalogue import FAULTS, TOGETHER, play_together
+from tests.faults.harness.command import show, together_command
 from tests.lab.servers import Servers
 
 
@@ -25,15 +26,17 @@ def mortal_servers() -> Iterator[Servers]:
     started.stop()
 
 
-# Slow until each short form has been timed on a quiet machine; one by one: `tests/faults/run F-1 --short`.
-@pytest.mark.slow
+def test_every_fault_is_rehearsed_in_one_short_form() -> None:
+    assert sorted(chain.from_iterable(TOGETHER)) == sorted(FAULTS)
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
-def test_fault_in_its_short_form_loses_doubles_and_leaves_nothing(
-    fault: Fault, mortal_servers: Servers, tmp_path: Path
+@pytest.mark.parametrize("ids", TOGETHER, ids=" ".join)
+def test_faults_in_their_short_form_lose_double_and_leave_nothing(
+    ids: tuple[str, ...], mortal_servers: Servers, tmp_path: Path
 ) -> None:
     seed = secrets.randbelow(1 << 31)
-    print(command := replay_command(fault, seed, short=True, rounds=1))
-    outcome = fault.play(mortal_servers, seed=seed, short=True, folder=tmp_path / "records")
-    assert not outcome.findings, show(fault, outcome, command)
+    print(command := together_command(ids, seed))
+    outcome = play_together(ids, mortal_servers, seed=seed, folder=tmp_path / "records")
+    assert not outcome.findings, show(" ".join(ids), outcome, command)
     shutil.rmtree(outcome.folder, ignore_errors=True)

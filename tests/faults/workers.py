@@ -21,10 +21,9 @@ _CLAIMS_SECONDS = 1.0
 
 def kill_one_of_two(trial: Trial) -> None:
     """F-2."""
-    trial.platform.start("worker", number=2)
     trial.client.mark("limits", start_seconds=trial.scale.allowed(_WAIT_SECONDS))
     trial.background(jobs=trial.scale.count(20, 300), per_second=trial.scale.pick(2.0, 0.6))
-    with trial.fault("one of two workers killed, again and again"):
+    with trial.helped_by("worker"), trial.fault("one of two workers killed, again and again"):
         over = time.monotonic() + trial.scale.pick(15, 600) * trial.scale.rounds
         while time.monotonic() < over:
             alive = [name for name in ("worker", "worker#2") if not trial.platform.has_died(name)]
@@ -87,7 +86,7 @@ def _wait_adopted(trial: Trial, jobs: list[str], before: dict[str, int]) -> None
         trial.broken("I7", f"containers were adopted after {seconds:.1f} s")
 
 
-_STALE_SHORT = (Point.LAUNCH_CLAIMED, Point.LAUNCH_SAVED, Point.END_COMMITTED)
+_STALE_SHORT = (Point.LAUNCH_SAVED, Point.END_COMMITTED)
 _STALE_LONG = (
     *(Point.LAUNCH_CLAIMED, Point.NETWORK_MADE, Point.RANK_CREATED, Point.LAUNCH_CREATED, Point.LAUNCH_SAVED),
     *(Point.RANK_STARTED, Point.LAUNCH_STARTED, Point.EXIT_SEEN, Point.OUTPUT_DRAINED, Point.END_COMMITTED),
@@ -100,13 +99,12 @@ _OF_SUPERVISOR = {
 
 def freeze_past_lease(trial: Trial) -> None:
     """F-4."""
-    for process in ("worker", "supervisor"):
-        trial.platform.start(process, number=2)
-    for _ in range(trial.scale.rounds):
-        for point in _STALE_SHORT if trial.scale.short else _STALE_LONG:
-            for ranks in (2,) if trial.scale.short else (1, 2, 4):
-                _freeze_at(trial, point, ranks)
-        trial.rounds_done += 1
+    with trial.helped_by("worker", "supervisor"):
+        for _ in range(trial.scale.rounds):
+            for point in _STALE_SHORT if trial.scale.short else _STALE_LONG:
+                for ranks in (2,) if trial.scale.short else (1, 2, 4):
+                    _freeze_at(trial, point, ranks)
+            trial.rounds_done += 1
 
 
 def _freeze_at(trial: Trial, point: Point, ranks: int) -> None:
@@ -135,13 +133,16 @@ def _wait_released(trial: Trial, job: str) -> None:
     trial.wait(lambda: trial.query(held, job) == [(0,)], 60, "the slots of the job are free")
 
 
+_DEPLOYED = (("worker",), ("supervisor",), ("api",), ("beat", "worker", "supervisor", "api"))
+
+
 def terminate_under_load(trial: Trial) -> None:
     """F-5."""
     trial.background(jobs=trial.scale.count(15, 200), per_second=2.0)
     for _ in range(trial.scale.rounds):
         job = trial.submit_known(ticking_job(ranks=2, ticks=int(trial.scale.pick(60, 200))))
         trial.wait_states([job], {"RUNNING"}, 120)
-        for names in (("worker",), ("supervisor",), ("api",), ("beat", "worker", "supervisor", "api")):
+        for names in _DEPLOYED[-1:] if trial.scale.short else _DEPLOYED:
             before = {each.id for each in trial.platform.containers_of(job)}
             with trial.fault(f"SIGTERM to {' and '.join(names)}"):
                 for name in names:

@@ -6,9 +6,10 @@ import argparse
 import secrets
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults.catalogue import FAULTS, SUITES, Fault
+from tests.faults.catalogue import FAULTS, SUITES, Fault, play_together
 from tests.faults.harness import table
 from tests.faults.harness.checker import check_folder
 from tests.faults.harness.suites import Suite
@@ -36,7 +37,10 @@ def main() -> int:
     with prepared(*PACKAGES, notebooks=True):
         servers = Servers()
         try:
-            bad = [fault.id for fault in faults if not _play(fault, servers, asked)]
+            if asked.together:
+                bad = [] if _play_together(asked.faults, servers, asked) else asked.faults
+            else:
+                bad = [fault.id for fault in faults if not _play(fault, servers, asked)]
         finally:
             servers.stop()
     if bad:
@@ -49,13 +53,16 @@ def replay_command(fault: Fault, seed: int, *, short: bool, rounds: int) -> str:
     return f"tests/faults/run {fault.id} --seed {seed} --rounds {rounds}" + (" --short" if short else "")
 
 
-def show(fault: Fault | Suite, outcome: Outcome, command: str) -> str:
+def together_command(ids: Sequence[str], seed: int) -> str:
+    """Likewise of `play_together`."""
+    return f"tests/faults/run {' '.join(ids)} --together --seed {seed}"
+
+
+def show(name: str, outcome: Outcome, command: str) -> str:
     """A run in words; what was found, where its records are and how to run it again."""
     recovery = "" if outcome.recovery_seconds is None else f", recovered within {outcome.recovery_seconds:.1f} s"
-    jobs = (
-        f"{outcome.jobs} jobs, {outcome.rounds} rounds" if isinstance(fault, Fault) else f"{outcome.rounds} tests"
-    )
-    head = f"{fault.id}: {jobs}, {outcome.seconds:.0f} s{recovery}"
+    jobs = f"{outcome.jobs} jobs, {outcome.rounds} rounds" if outcome.jobs else f"{outcome.rounds} tests"
+    head = f"{name}: {jobs}, {outcome.seconds:.0f} s{recovery}"
     if not outcome.findings:
         return f"{head}: as it must be"
     return "\n".join(
@@ -75,11 +82,20 @@ def _play(fault: Fault | Suite, servers: Servers, asked: argparse.Namespace) -> 
         command = replay_command(fault, seed, short=asked.short, rounds=rounds)
         print(f"\n{fault.id}: {fault.what}\n{command}", flush=True)
         outcome = fault.play(servers, seed=seed, short=asked.short, rounds=rounds, folder=asked.folder)
-    print(show(fault, outcome, command), flush=True)
+    print(show(fault.id, outcome, command), flush=True)
     if not asked.short:
         table.add(fault.id, fault.what, outcome, command)
     if not outcome.findings and asked.folder is None:
         shutil.rmtree(outcome.folder, ignore_errors=True)
+    return not outcome.findings
+
+
+def _play_together(ids: Sequence[str], servers: Servers, asked: argparse.Namespace) -> bool:
+    seed: int = secrets.randbelow(1 << 31) if asked.seed is None else asked.seed
+    command = together_command(ids, seed)
+    print(command, flush=True)
+    outcome = play_together(ids, servers, seed=seed, folder=asked.folder)
+    print(show(" ".join(ids), outcome, command), flush=True)
     return not outcome.findings
 
 
@@ -88,6 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("faults", nargs="*", metavar="F-n", choices=[[], *_ALL], help=" ".join(_ALL))
     parser.add_argument("--all", action="store_true", help="every fault, one after the other")
     parser.add_argument("--short", action="store_true", help="few rounds, small load: what the test suite runs")
+    parser.add_argument("--together", action="store_true", help="short forms of these, in turn on one platform")
     parser.add_argument("--seed", type=int, help="of all choices; printed where it is not given")
     parser.add_argument("--rounds", type=int, default=0, help="instead of the fault's own number")
     parser.add_argument("--folder", type=Path, help="where the records are kept; else a new one, kept on failure")

@@ -6,7 +6,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +58,19 @@ class Lab:
     registry: bool = False
     engines: EnginesWanted = field(default_factory=EnginesWanted)
 
+    def beside(self, other: Lab) -> Lab:
+        """One that serves both. Raises ValueError where they contradict each other."""
+        both = self.settings.keys() & other.settings.keys()
+        if self.engines != other.engines or any(self.settings[name] != other.settings[name] for name in both):
+            raise ValueError(f"no lab is both {self} and {other}")
+        return Lab(
+            max(self.slots, other.slots),
+            {**self.settings, **other.settings},
+            tuple(dict.fromkeys((*self.proxied, *other.proxied))),
+            self.registry or other.registry,
+            self.engines,
+        )
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -99,14 +112,12 @@ class Outcome:
 class Trial:
     """What a fault's function works with. `chance` is all its randomness."""
 
-    def __init__(
-        self, folder: Path, lab: Lab, scale: Scale, seed: int, allowed_seconds: float, servers: Servers
-    ) -> None:
+    def __init__(self, folder: Path, lab: Lab, scale: Scale, seed: int, servers: Servers) -> None:
         self.folder, self.lab, self.scale, self.seed = folder, lab, scale, seed
         self.chance = random.Random(seed)
         self.rounds_done = 0
         self.recoveries: list[float] = []
-        self._allowed_seconds = scale.allowed(allowed_seconds)
+        self._allowed_seconds = 0.0
         self._background: Background | None = None
         self._connection: psycopg.Connection[Any] | None = None
         self._query_lock = threading.Lock()
@@ -164,6 +175,15 @@ class Trial:
         self.keeper = Keeper(self.platform, self.client)
         self._onlooker = Onlooker(self.platform, _ACCOUNT, self.client, self._some_job)
 
+    def play(self, work: Callable[[Trial], None], allowed_seconds: float) -> None:
+        """Run a fault's function, after which a new job must have run within so long, and come to rest.
+
+        Raises AssertionError where something that the function waits for does not come to be.
+        """
+        self._allowed_seconds = self.scale.allowed(allowed_seconds)
+        work(self)
+        self._rest()
+
     @property
     def registry(self) -> Registry:
         """The one that the lab asked for."""
@@ -195,6 +215,18 @@ class Trial:
         finally:
             for node in nodes:
                 self.client.act("POST", f"/nodePools/default/nodes/{node}:undrain", json={})
+
+    @contextmanager
+    def helped_by(self, *processes: str) -> Iterator[None]:
+        """A second process of each kind, meanwhile."""
+        for process in processes:
+            self.platform.start(process, number=2)
+        try:
+            yield
+        finally:
+            for process in processes:
+                if not self.platform.has_died(f"{process}#2"):
+                    self.platform.terminate(f"{process}#2", seconds=120)
 
     def submit_known(self, job: KnownJob) -> str:
         """Its id."""
@@ -257,17 +289,21 @@ class Trial:
         """Until it holds, within a generous time: this machine may be busy."""
         wait_until(condition, seconds, what, every=0.2)
 
-    def finish(self, seconds: float = 300) -> None:
+    def finish(self) -> None:
         """Let everything come to rest, write the last records, end the platform. Never raises for what is found:
         what did not come to rest is the checker's to see."""
         try:
-            if self._background is not None:
-                self._background.stop()
-            self.wait(self._at_rest, seconds, "every job has ended and nothing is held")
+            self._rest()
         except AssertionError as error:
             self.broken("I1", str(error))
         finally:
             self.close()
+
+    def _rest(self, seconds: float = 300) -> None:
+        if self._background is not None:
+            self._background.stop()
+            self._background = None
+        self.wait(self._at_rest, seconds, "every job has ended and nothing is held")
 
     def _some_job(self) -> str | None:
         found = self.query("SELECT batch_job_id FROM jobs ORDER BY random() LIMIT 1")
@@ -306,25 +342,26 @@ class Trial:
 
 
 def run_trial(
-    work: Callable[[Trial], None],
+    plays: Sequence[tuple[Callable[[Trial], None], float]],
     *,
     lab: Lab,
     scale: Scale,
     seed: int,
-    allowed_seconds: float,
     servers: Servers,
     folder: Path | None = None,
 ) -> Outcome:
-    """Run a fault and have the checker judge it. The records stay in the outcome's folder.
+    """Run faults, as `Trial.play` takes them, and have the checker judge it all. The records stay in the outcome's
+    folder.
 
     `servers` are killed and started again as the fault likes, and are whole when it is over.
     """
     folder = folder or Path(tempfile.mkdtemp(prefix="longshore-fault-"))
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
-    trial = Trial(folder, lab, scale, seed, allowed_seconds, servers)
+    trial = Trial(folder, lab, scale, seed, servers)
     try:
-        work(trial)
+        for work, allowed_seconds in plays:
+            trial.play(work, allowed_seconds)
     except AssertionError as error:
         trial.broken("I7", f"the fault's own steps: {error}")
     except BaseException:
