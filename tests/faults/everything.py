@@ -82,6 +82,7 @@ class Chaos:
         if not self._trial.platform.has_died(name):
             self._trial.platform.terminate(name, seconds=120)
             self._trial.platform.start(name)
+            self._trial.client.mark("restarted", process=name)
 
     def kill_broker(self) -> None:
         self._trial.servers.kill(self._trial.servers.valkey)

@@ -102,6 +102,8 @@ class Run:
     def unsee(self, job: str, action: str) -> None:
         self.witness = [each for each in self.witness if (each.get("job"), each.get("action")) != (job, action)]
 
+    def evidence(self) -> Evidence:
+        return Evidence.from_entries(*map(copy.deepcopy, (self.ledger, self.witness, self.samples, self.rows)))
+
     def verdict(self) -> set[tuple[str, str]]:
-        evidence = Evidence.from_entries(*map(copy.deepcopy, (self.ledger, self.witness, self.samples, self.rows)))
-        return {(finding.kind, finding.invariant) for finding in check(evidence)}
+        return {(finding.kind, finding.invariant) for finding in check(self.evidence())}

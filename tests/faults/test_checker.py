@@ -288,6 +288,25 @@ def test_checker_of_half_a_gang_while_the_platform_could_not_act_finds_nothing()
     assert run.verdict() == set()
 
 
+def test_checker_of_a_gang_that_outlives_a_failure_while_a_process_is_started_again_allows_for_it() -> None:
+    run = Run()
+    _gang_that_outlives_a_failure(run)
+    assert ("illegal", "I4") in run.verdict()
+    run.mark("died", 104.0, process="supervisor")
+    run.mark("restarted", 106.0, process="supervisor")
+    assert ("illegal", "I4") not in run.verdict()
+
+
+def test_outages_that_overlap_count_once() -> None:
+    run = Run()
+    run.mark("fault", 110.0)
+    run.mark("died", 112.0, process="api")
+    run.mark("restarted", 114.0, process="api")
+    run.mark("healed", 120.0)
+    run.mark("died", 200.0, process="api")
+    assert run.evidence().outages() == [(101.0, 102.0), (110.0, 124.0), (200.0, float("inf"))]
+
+
 def test_checker_of_an_end_that_an_engine_did_not_live_to_tell_believes_the_row() -> None:
     run = Run()
     run.unsee("one", "die")

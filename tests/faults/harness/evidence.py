@@ -12,6 +12,10 @@ from tests.faults.harness.journal import Entry, read_journal
 
 LEDGER, WITNESS, SAMPLES, ROWS = "ledger.jsonl", "witness.jsonl", "samples.jsonl", "rows.jsonl"
 
+#: How long a process may take from its start until it does its work: an interpreter, its imports, its connections,
+#: on a machine that has other work.
+_START_SECONDS = 10.0
+
 #: (job, attempt, rank)
 RankKey = tuple[str, int, int]
 
@@ -74,18 +78,29 @@ class Evidence:
         return float(found[-1]) if found else None
 
     def outages(self) -> list[tuple[float, float]]:
-        """When something was being done to the platform: from each fault to its healing, or to the end."""
-        found: list[tuple[float, float]] = []
-        since: float | None = None
+        """When the platform was kept from acting, one stretch after the other: from each fault to its healing, and
+        from each death of a process until the next one had time to start."""
+        stretches: list[tuple[float, float]] = []
+        since: dict[str, float] = {}
         for mark in self.marks:
-            if mark["mark"] == "fault" and since is None:
-                since = mark["at"]
-            elif mark["mark"] == "healed" and since is not None:
-                found.append((since, mark["at"]))
-                since = None
-        if since is not None:
-            found.append((since, float("inf")))
-        return found
+            if mark["mark"] in ("fault", "died"):
+                since.setdefault(mark.get("process", ""), mark["at"])
+            elif mark["mark"] == "healed" and "" in since:
+                stretches.append((since.pop(""), mark["at"]))
+            elif mark["mark"] == "restarted":
+                stretches.append((since.pop(mark["process"], mark["at"]), mark["at"] + _START_SECONDS))
+        return _one_after_the_other([*stretches, *((begun, float("inf")) for begun in since.values())])
+
+
+def _one_after_the_other(stretches: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same time, no part of it twice."""
+    found: list[tuple[float, float]] = []
+    for begun, end in sorted(stretches):
+        if found and begun <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((begun, end))
+    return found
 
 
 def rank_of(entry: Entry) -> RankKey:
