@@ -161,6 +161,12 @@ class ContainerGone(EngineError):
     reason = "CONTAINER_GONE"
 
 
+class StartInDoubt(EngineError):
+    """The engine died while it was starting the container, and does not know whether it did."""
+
+    reason = "ENGINE_RESTARTED"
+
+
 class NodeUnreachable(EngineError, Unavailable):
     """The engine did not answer. This decides nothing about what runs there."""
 

@@ -115,6 +115,7 @@ class Observation:
     exit_code: int
     oom_killed: bool
     error: str
+    created_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -129,6 +130,10 @@ class Engine(Protocol):
 
     Every call may be repeated: creating finds the container of that name, removing what is gone is fine.
     """
+
+    def started_at(self) -> datetime | None:
+        """When the engine's present run began, by its own clock; None where that is not known. One that was
+        restarted under running containers, which it kept, may say when an earlier run began."""
 
     def find_image(self, reference: str) -> ImageFacts | None:
         """The image if it is on the node. Raises ImagePlatformMismatch where it cannot run there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -17,7 +17,6 @@ import structlog
 from core.database import Database
 from core.errors import (
     CommandNotStarted,
-    ContainerGone,
     EngineError,
     ImageDiffers,
     NameTaken,
@@ -40,7 +39,8 @@ from worker.containers import container_of, network_of, overlay_of
 from worker.engine import Engine, ImageFacts, NetworkSpec, RankKey
 from worker.host_addresses import with_numeric_addresses
 from worker.image_access import ImageAccess
-from worker.secret_variables import SHELL, secret_variables_archive
+from worker.rank_start import start_once
+from worker.secret_variables import secret_variables_archive
 from worker.step_lease import StepLease
 
 T = TypeVar("T")
@@ -219,7 +219,7 @@ class Launcher:
         def start(rank: int) -> datetime | EngineError | None:
             if isinstance(secrets, EngineError):
                 return secrets
-            outcome = _start_once(engine, work.containers[rank], secrets, held, looked_at=rank in work.retaken)
+            outcome = start_once(engine, work.containers[rank], secrets, held, looked_at=rank in work.retaken)
             failpoint(Point.RANK_STARTED, job_id, f"rank-{rank}")
             return outcome
 
@@ -346,31 +346,3 @@ def _find_image(engine: Engine, work: LaunchWork) -> ImageFacts | None:
                 f" ({wanted}); push it to a registry, or load the same one on every host"
             )
     return image
-
-
-def _start_once(
-    engine: Engine, container: str, secrets: bytes | None, held: StepLease, *, looked_at: bool
-) -> datetime | EngineError | None:
-    """Start a container; when it was started, why it could not be, or None where nobody knows.
-
-    `secrets` is unpacked into it first. Whoever starts it does that: until then there is nothing in it.
-    `looked_at`: its first starter died or is slow, and starting an ended container would run it twice.
-    """
-    try:
-        if looked_at:
-            seen = engine.observe(container)
-            if seen is None:
-                return ContainerGone("its container vanished before it was started")
-            if seen.status != "created":
-                return seen.started_at
-        if secrets is not None:
-            if not engine.has_path(container, SHELL):
-                return CommandNotStarted(f"the image has no {SHELL}, which sets secretEnvVars")
-            engine.unpack(container, secrets)
-        held.require()
-        engine.start(container)
-    except NodeUnreachable:
-        return None
-    except EngineError as error:
-        return error
-    return datetime.now(UTC)

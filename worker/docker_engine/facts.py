@@ -15,6 +15,8 @@ from worker.engine import Observation
 from worker.image_names import repository_of
 
 _NEVER = "0001-01-01T00:00:00Z"
+#: The network that an engine makes for itself.
+DEFAULT_BRIDGE = "bridge"
 
 
 def observation(inspected: Mapping[str, Any]) -> Observation:
@@ -26,6 +28,7 @@ def observation(inspected: Mapping[str, Any]) -> Observation:
         exit_code=int(state["ExitCode"]),
         oom_killed=bool(state.get("OOMKilled")),
         error=state.get("Error") or "",
+        created_at=engine_time(inspected["Created"]),
         started_at=engine_time(state["StartedAt"]),
         ended_at=engine_time(state["FinishedAt"]),
     )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import docker
@@ -15,7 +16,7 @@ from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
 
 from core.errors import EngineError, ImagePlatformMismatch, NameTaken, NodeUnreachable
-from worker.docker_engine.facts import command_of, digest_of, observation
+from worker.docker_engine.facts import DEFAULT_BRIDGE, command_of, digest_of, engine_time, observation
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.payload import container_payload, network_payload
 from worker.docker_engine.transport import EngineAccess, ssh_tunnel, tls_files
@@ -99,6 +100,13 @@ class DockerSteps:
         """End the tunnel, where there is one; the client is not to be used any more."""
         if self._tunnel is not None:
             self._tunnel.close()
+
+    def started_at(self) -> datetime | None:
+        with self._translated("network"):
+            try:
+                return engine_time(self._api.inspect_network(DEFAULT_BRIDGE)["Created"])
+            except NotFound:
+                return None
 
     def find_image(self, reference: str) -> ImageFacts | None:
         known = self._images.get(reference)

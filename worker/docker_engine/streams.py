@@ -24,14 +24,13 @@ from aiodocker.exceptions import DockerError
 from core.errors import ContainerGone, EngineError, NodeUnreachable
 from core.nodes import EngineFacts
 from worker.docker_engine.disk_probe import DiskProbe
-from worker.docker_engine.facts import FreeSpace, engine_facts, free_space, observation
+from worker.docker_engine.facts import DEFAULT_BRIDGE, FreeSpace, engine_facts, free_space, observation
 from worker.docker_engine.faults import call_fault, pull_fault
 from worker.docker_engine.log_frames import HEADER_BYTES, NANOSECONDS, LogFrame, ProgramOutput
 from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey
 from worker.image_names import is_named
 
-_DEFAULT_BRIDGE = "bridge"
 _CONNECT_SECONDS = 5.0
 #: aiodocker's status of a call that reached no engine.
 _NO_CONNECTION = 900
@@ -140,7 +139,7 @@ class DockerStreams:
 
     async def _default_bridge(self) -> Mapping[str, Any] | None:
         """None where the engine was told to have none."""
-        async with self._call("network", f"networks/{_DEFAULT_BRIDGE}", missing_ok=True) as response:
+        async with self._call("network", f"networks/{DEFAULT_BRIDGE}", missing_ok=True) as response:
             if response.status == 404:
                 return None
             found: Mapping[str, Any] = orjson.loads(await response.read())

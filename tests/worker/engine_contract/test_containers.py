@@ -322,6 +322,13 @@ def test_engine_says_what_it_is(subject: Subject) -> None:
     assert subject.run(lambda streams: streams.version()) == facts.version
 
 
+def test_engine_says_since_when_it_runs(subject: Subject) -> None:
+    began, seen = subject.steps.started_at(), subject.seen(subject.steps.create(subject.spec("true")))
+    assert began is not None
+    assert seen.created_at is not None
+    assert began < seen.created_at
+
+
 def test_engine_refuses_versions_that_it_does_not_have(subject: Subject) -> None:
     url = subject.api._url("/info").replace(f"/v{subject.api.api_version}/", "/v1.99/")
     answer = subject.api._get(url)
