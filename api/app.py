@@ -15,7 +15,6 @@ from api.errors import UnexpectedErrors, install_errors
 from api.job_watch import JobWatch
 from api.log_feed import READERS, LogFeeds
 from api.openapi.serving import install_openapi
-from api.request_body import BodyLimit
 from api.stream_limits import Streams
 from core.database import Database
 from core.event_log import configure_logging
@@ -67,7 +66,6 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     install_errors(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(UnexpectedErrors)
     # The busiest first: routes are tried in turn.
     app.include_router(batch_jobs.router)

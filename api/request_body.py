@@ -6,52 +6,45 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import InvalidArgument
+from core.settings import Settings
 
 _BODY = "body"
 
 
-class BodyLimit:
-    """ASGI middleware: a body past the limit is an InvalidArgument for whoever reads it.
+async def _read_body(request: Request) -> bytes:
+    settings: Settings = request.app.state.platform.settings
+    return await _read(request, settings.max_body_bytes)
 
-    A declared length is believed when it is too large; what arrives is counted all the same, because a
-    chunked body declares none.
+
+async def _read_upload(request: Request) -> bytes:
+    """Text takes up to twice its size where it is written as a JSON string, unless it is hardly a text."""
+    settings: Settings = request.app.state.platform.settings
+    return await _read(request, settings.max_body_bytes + 2 * settings.max_upload_bytes)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    """The body's bytes, whatever they are. Raises InvalidArgument past the limit.
+
+    A declared length is believed when it is too large; what arrives is counted all the same, because a chunked
+    body declares none.
     """
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = next((int(v) for n, v in scope["headers"] if n == b"content-length" and v.isdigit()), 0)
-        arrived = 0
-
-        async def counting_receive() -> Message:
-            nonlocal arrived
-            if declared > self._max_bytes:
-                raise self._too_large()
-            message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > self._max_bytes:
-                raise self._too_large()
-            return message
-
-        await self._app(scope, counting_receive, send)
-
-    def _too_large(self) -> InvalidArgument:
-        return InvalidArgument.field(_BODY, f"is larger than the limit of {self._max_bytes} bytes")
+    declared = request.headers.get("content-length", "")
+    body = bytearray()
+    if not declared.isdecimal() or int(declared) <= max_bytes:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > max_bytes:
+                break
+        else:
+            return bytes(body)
+    raise InvalidArgument.field(_BODY, f"is larger than the limit of {max_bytes} bytes")
 
 
-async def whole_body(request: Request) -> bytes:
-    """The body's bytes, whatever they are. Raises InvalidArgument past the limit."""
-    return await request.body()
-
-
-Body = Annotated[bytes, Depends(whole_body)]
+#: A request's body, and that of a request which brings files.
+Body = Annotated[bytes, Depends(_read_body)]
+UploadBody = Annotated[bytes, Depends(_read_upload)]
 
 
 def json_text(request: Request, body: bytes, *, absent: bytes = b"") -> bytes:

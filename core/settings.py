@@ -23,6 +23,8 @@ class Settings(BaseSettings):
         default=1, ge=1, description="processes that share the port; limits of rate and of streams are each one's"
     )
     max_body_bytes: int = 1 << 20
+    #: of all files that come with a job, its notebook among them
+    max_upload_bytes: int = 5 << 20
     max_ranks: int = Field(default=10_000, description="the most ranks one job may ask for")
 
     rate_limit_per_second: float = Field(
@@ -120,6 +122,11 @@ class Settings(BaseSettings):
     )
     log_flush_seconds: float = Field(default=0.25, description="captured output is stored at least so often")
     notebook_max_bytes: int = 64 << 20
+    notebook_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="how often a running notebook is kept; papermill writes it as often",
+    )
 
     @property
     def plain_engine_set(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ refuses them and the worker sets them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -37,6 +38,19 @@ DEFAULT_STOP_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
+class FileMark:
+    """Which content a file has that came with the job."""
+
+    sha256: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, content: bytes) -> FileMark:
+        """Of this content."""
+        return cls(hashlib.sha256(content).hexdigest(), len(content))
+
+
+@dataclass(frozen=True)
 class PythonExecutor:
     """Runs `python -m target args…` (MODULE) or `python target args…` (FILENAME)."""
 
@@ -47,7 +61,7 @@ class PythonExecutor:
 
 @dataclass(frozen=True)
 class NotebookExecutor:
-    """Runs the notebook at a path in the image by papermill, with `parameters` (JSON values) injected."""
+    """Runs the notebook at a path in the container by papermill, with `parameters` (JSON values) injected."""
 
     notebook_filename: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +112,8 @@ class JobSpec:
     working_directory: str = ""
     #: deleted so long after its end; None = kept
     ttl_seconds: float | None = None
+    #: what comes with the job into the working directory of each rank, by relative path
+    files: Mapping[str, FileMark] = field(default_factory=dict)
 
     @property
     def effective_stop_grace_seconds(self) -> float:
@@ -133,4 +149,5 @@ def spec_from_json(stored: Mapping[str, Any]) -> JobSpec:
         executor = cls(**executor)
     policy = RankFailurePolicy(fields.pop("rank_failure_policy", RankFailurePolicy.FAIL_ALL))
     retry = retry_policy_from_json(fields.pop("retry_policy", None))
-    return JobSpec(executor=executor, rank_failure_policy=policy, retry_policy=retry, **fields)
+    files = {name: FileMark(**mark) for name, mark in fields.pop("files", {}).items()}
+    return JobSpec(executor=executor, rank_failure_policy=policy, retry_policy=retry, files=files, **fields)

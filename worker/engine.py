@@ -115,6 +115,8 @@ class Observation:
     exit_code: int
     oom_killed: bool
     error: str
+    #: absolute; the image's own where it was told none
+    working_directory: str
     created_at: datetime | None
     started_at: datetime | None
     ended_at: datetime | None
@@ -147,8 +149,8 @@ class Engine(Protocol):
     def has_path(self, container: str, path: str) -> bool:
         """Whether the container's file system has something at an absolute path, whether it runs or not."""
 
-    def unpack(self, container: str, archive: bytes) -> None:
-        """Unpack a tar into the root of the container's file system. Raises ContainerGone."""
+    def unpack(self, container: str, archive: bytes, folder: str = "/") -> None:
+        """Unpack a tar into a folder of the container's file system. Raises ContainerGone."""
 
     def start(self, container_id: str) -> None:
         """Start a created container. Raises CommandNotStarted, ContainerGone."""

@@ -27,6 +27,7 @@ from core.errors import (
 from core.failpoints import Point, failpoint
 from core.images import PullFailure, WantedImage, request_pull
 from core.jobs import launching, starting, stopping
+from core.jobs.files import read_files
 from core.jobs.gang_networks import BRIDGE, OVERLAY, overlay_home, record_overlay
 from core.jobs.launching import LaunchWork
 from core.jobs.starting import StartWork
@@ -39,7 +40,7 @@ from worker.containers import container_of, network_of, overlay_of
 from worker.engine import Engine, ImageFacts, NetworkSpec, RankKey
 from worker.host_addresses import with_numeric_addresses
 from worker.image_access import ImageAccess
-from worker.rank_start import start_once
+from worker.rank_start import Contents, files_archive, start_once
 from worker.secret_variables import secret_variables_archive
 from worker.step_lease import StepLease
 
@@ -124,7 +125,10 @@ class Launcher:
             self._make_anew(engine, work, held, str(error))
             return None
         failpoint(Point.LAUNCH_SAVED, work.job_id)
-        return replace(start, account=work.account, secret_env_vars=work.spec.secret_env_vars)
+        spec = work.spec
+        return replace(
+            start, account=work.account, secret_env_vars=spec.secret_env_vars, has_files=bool(spec.files)
+        )
 
     def make_network(self, job_id: str, attempt: int, node_id: int) -> None:
         """Make an attempt's overlay on a manager of its swarm, for launches on nodes of other worker groups."""
@@ -212,14 +216,12 @@ class Launcher:
         return True
 
     def _start(self, engine: Engine, job_id: str, attempt: int, work: StartWork, held: StepLease) -> None:
-        secrets: bytes | EngineError | None = None
-        if work.secret_env_vars and work.containers:
-            secrets = self._secret_archive(work)
+        contents = self._contents(job_id, work)
 
         def start(rank: int) -> datetime | EngineError | None:
-            if isinstance(secrets, EngineError):
-                return secrets
-            outcome = start_once(engine, work.containers[rank], secrets, held, looked_at=rank in work.retaken)
+            if isinstance(contents, EngineError):
+                return contents
+            outcome = start_once(engine, work.containers[rank], contents, held, looked_at=rank in work.retaken)
             failpoint(Point.RANK_STARTED, job_id, f"rank-{rank}")
             return outcome
 
@@ -239,13 +241,18 @@ class Launcher:
             held.require()
             self._fail_start(engine, RankKey(job_id, attempt, rank), failure)
 
-    def _secret_archive(self, work: StartWork) -> bytes | EngineError:
-        """What the job's secret variables are now, for its containers; or why they cannot be had."""
+    def _contents(self, job_id: str, work: StartWork) -> Contents | EngineError:
+        """The job's files, and what its secret variables are now; or why those cannot be had."""
+        if not work.containers:
+            return Contents()
+        files = files_archive(read_files(self._database, job_id)) if work.has_files else None
+        if not work.secret_env_vars:
+            return Contents(files)
         try:
             opened = open_variables(self._database, self._keys, work.account, work.secret_env_vars)
         except EngineError as error:
             return error
-        return secret_variables_archive(opened)
+        return Contents(files, secret_variables_archive(opened))
 
     def _fail_start(self, engine: Engine, key: RankKey, failure: EngineError) -> None:
         reason = failure.reason

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -23,7 +24,7 @@ from api.batch_jobs.schema_out import BatchJobRead, batch_job, dry_run
 from api.dependencies import Platform, PlatformDep, caller_in_account
 from api.needs import Need, needs
 from api.openapi.operations import documented
-from api.request_body import Body, json_text
+from api.request_body import UploadBody, json_text
 from api.responses import json_response
 from api.wire import query as wire_query
 from api.wire.json_text import load_json
@@ -37,7 +38,10 @@ from core.jobs import submitting
 from core.jobs.idempotency import RequestMark
 from core.jobs.outlook import outlook
 from core.jobs.quotas import Limits
+from core.jobs.reading import JobRecord
 from core.jobs.submitting import Submission
+from core.settings import Settings
+from core.spec import FileMark
 
 router = APIRouter()
 
@@ -59,11 +63,11 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
     ),
 )
 @needs(Need.USER)
-def create_batch_job(request: Request, platform: PlatformDep, body: Body) -> Response:
+def create_batch_job(request: Request, platform: PlatformDep, body: UploadBody) -> Response:
     """Store a job and ring for it; it is queued when this answers."""
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _CREATE_QUERY)
-    return _make(request, platform, caller, query, load_json(json_text(request, body)), "")
+    return _make(request, platform, caller, query, load_json(json_text(request, body)))
 
 
 @router.post(
@@ -78,8 +82,11 @@ def create_batch_job(request: Request, platform: PlatformDep, body: Body) -> Res
     ),
 )
 @needs(Need.CREATOR_OR_SHARED)
-def clone_batch_job(request: Request, job_id: str, platform: PlatformDep, body: Body) -> Response:
-    """Store a new job with the fields of another; those in the body take the place of the other's."""
+def clone_batch_job(request: Request, job_id: str, platform: PlatformDep, body: UploadBody) -> Response:
+    """Store a new job with the fields of another; those in the body take the place of the other's.
+
+    The other's files come along, but for those of which the body has a new content.
+    """
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _CREATE_QUERY)
     changes = load_json(json_text(request, body, absent=b"{}"))
@@ -87,8 +94,8 @@ def clone_batch_job(request: Request, job_id: str, platform: PlatformDep, body: 
     BATCH_JOB.read(changes, "", faults)
     if faults:
         raise InvalidArgument(faults)
-    stored = batch_job(job_for_change(platform, caller, job_id))
-    return _make(request, platform, caller, query, overlaid(stored, changes), job_id)
+    source = job_for_change(platform, caller, job_id)
+    return _make(request, platform, caller, query, overlaid(batch_job(source), changes), source)
 
 
 def overlaid(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,12 +109,18 @@ def overlaid(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def _make(
-    request: Request, platform: Platform, caller: Caller, query: Mapping[str, Any], fields: object, source: str
+    request: Request,
+    platform: Platform,
+    caller: Caller,
+    query: Mapping[str, Any],
+    fields: object,
+    source: JobRecord | None = None,
 ) -> Response:
-    wanted = _acceptable(fields, platform.settings.max_ranks, query["batchJobId"])
+    settings = platform.settings
+    files = {} if source is None else source.spec.files
+    wanted = _acceptable(fields, settings, query["batchJobId"], files)
     if wanted.unserved:
         raise NotImplementedYet(f"not served yet: {', '.join(wanted.unserved)}")
-    settings = platform.settings
     limits = Limits(settings.max_live_jobs, settings.max_live_ranks)
     submission = Submission(
         pool=wanted.node_pool_id,
@@ -115,7 +128,9 @@ def _make(
         shared=wanted.shared,
         spec=to_spec(wanted),
         batch_job_id=query["batchJobId"],
-        mark=_mark(request, [source, query["batchJobId"], fields]),
+        mark=_mark(request, [source.batch_job_id if source else "", query["batchJobId"], fields]),
+        contents=wanted.contents,
+        files_of=source.id if source else "",
     )
     if query["validateOnly"]:
         spec, pool_row = submitting.check(platform.database, caller, submission, limits)
@@ -128,15 +143,19 @@ def _make(
     return json_response(batch_job(submitted.job))
 
 
-def _acceptable(body: object, max_ranks: int, batch_job_id: str) -> BatchJobCreate:
-    """The request's job. Raises InvalidArgument with the faults of kind and of rule together."""
+def _acceptable(
+    body: object, settings: Settings, batch_job_id: str, files: Mapping[str, FileMark]
+) -> BatchJobCreate:
+    """The request's job, which has these files as well. Raises InvalidArgument with the faults of kind and of rule
+    together."""
     faults: Faults = id_violations("batchJobId", batch_job_id) if batch_job_id else []
-    wanted = read_batch_job(body, faults)
+    wanted = replace(read_batch_job(body, faults), files_before=files)
     if not isinstance(body, dict):
         raise InvalidArgument(faults)
     # A field that could not be read looks as if it were missing; that is not a second fault.
     named = {fault.field for fault in faults}
-    faults += [violation for violation in violations(wanted, max_ranks) if violation.field not in named]
+    broken = violations(wanted, settings.max_ranks, settings.max_upload_bytes)
+    faults += [violation for violation in broken if violation.field not in named]
     if faults:
         raise InvalidArgument(faults)
     return wanted

@@ -12,10 +12,11 @@ from api.batch_jobs.log_position import position_token, read_position
 from api.batch_jobs.schema_out import LogEntryList, LogEntryRead, log_entries
 from api.dependencies import PlatformDep, caller_in_account
 from api.needs import Need, needs
+from api.notebook_page import PAGE_HEADERS, notebook_page
 from api.openapi.operations import documented
 from api.responses import json_response
 from api.wire import query as wire_query
-from api.wire.query import read_query, refuse_unserved
+from api.wire.query import read_query
 from api.wire.read_mask import ReadMask, read_mask_parameter
 from core.errors import InvalidArgument
 from core.jobs.reading import JobRecord, get_job, get_notebook
@@ -75,23 +76,24 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
 @router.get(
     "/batchJobs/{job_id}/ranks/{rank}/notebook",
     **documented(
-        content={_NOTEBOOK_TYPE: {"schema": {"type": "object"}}},
+        content={_NOTEBOOK_TYPE: {"schema": {"type": "object"}}, "text/html": {"schema": {"type": "string"}}},
         query=_NOTEBOOK_QUERY,
-        errors=[501],
         operation_id="batchJobs_ranks_getNotebook",
     ),
 )
 @needs(Need.READ)
 def get_executed_notebook(request: Request, job_id: str, rank: str, platform: PlatformDep) -> Response:
-    """The notebook as papermill left it, also after a failure."""
+    """The notebook as papermill left it, also after a failure; with `format=html` as a page for people."""
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _NOTEBOOK_QUERY)
     if query["format"] not in ("", "ipynb", "html"):
         raise InvalidArgument.field("format", "must be ipynb or html")
-    refuse_unserved(query, {"format": frozenset({"", "ipynb"})})
     number = rank_number(caller.account, job_id, rank)
     notebook = get_notebook(platform.database, caller.account, job_id, number, attempt=query["attempt"])
-    return Response(notebook, media_type=_NOTEBOOK_TYPE)
+    if query["format"] != "html":
+        return Response(notebook, media_type=_NOTEBOOK_TYPE)
+    page = notebook_page(notebook, f"{job_id}, rank {number}")
+    return Response(page, media_type="text/html", headers=PAGE_HEADERS)
 
 
 def asked_ranks(query: Mapping[str, Any], record: JobRecord) -> tuple[int, ...] | None:

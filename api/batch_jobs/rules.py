@@ -6,10 +6,11 @@ Linux refuses a single argument or variable of 128 KiB (MAX_ARG_STRLEN, its NUL 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, cast
 
 from api.batch_jobs.environment import environment_violations
+from api.batch_jobs.files_in import name_fault, name_violations, whole_violations
 from api.batch_jobs.image_reference import InvalidReference, parse_image_reference
 from api.batch_jobs.run_policy_in import run_policy_violations
 from api.batch_jobs.schema_in import BatchJobCreate, PythonExecutorIn
@@ -26,7 +27,7 @@ MAX_POOL_ID = 63
 MAX_STOP_GRACE_SECONDS = 3600
 
 
-def violations(job: BatchJobCreate, max_ranks: int) -> Iterator[FieldViolation]:
+def violations(job: BatchJobCreate, max_ranks: int, max_upload_bytes: int) -> Iterator[FieldViolation]:
     """Every rule that the job breaks, in the order of the contract's fields."""
     yield from display_name_violations(job.display_name)
     if not job.node_pool_id:
@@ -42,6 +43,8 @@ def violations(job: BatchJobCreate, max_ranks: int) -> Iterator[FieldViolation]:
             yield FieldViolation("imageRef", str(error))
     yield from environment_violations(job.env_vars, MAX_STRING_BYTES)
     yield from secret_variables_violations(job.secret_env_vars, job.env_vars)
+    yield from name_violations(job.files, "files")
+    yield from whole_violations(job.marks, max_upload_bytes)
     yield from _executor_violations(job)
     yield from _size_violations(job)
     yield from annotation_violations(job.annotations)
@@ -80,6 +83,7 @@ def to_spec(job: BatchJobCreate) -> JobSpec:
         working_directory=policy.working_directory,
         ttl_seconds=policy.ttl_seconds,
         node_labels=policy.node_labels,
+        files=job.marks,
     )
 
 
@@ -108,12 +112,21 @@ def _executor_violations(job: BatchJobCreate) -> Iterator[FieldViolation]:
         yield from _python_violations(job.python_executor)
     if job.notebook_executor is not None:
         if not job.notebook_executor.notebook_filename:
-            yield FieldViolation("notebookExecutor.notebookFilename", "is required")
+            yield FieldViolation("notebookExecutor.notebookFilename", "is required, unless content is given")
+        if job.notebook_executor.content is not None:
+            yield from _notebook_name_violations(job.notebook_executor.notebook_filename, job.files)
         for name in job.notebook_executor.parameters:
             if not name.isidentifier():
                 yield FieldViolation("notebookExecutor.parameters", f"{name[:64]!r} is not a variable's name")
     if job.shell_executor is not None and not job.shell_executor.command.strip():
         yield FieldViolation("shellExecutor.command", "is required")
+
+
+def _notebook_name_violations(filename: str, files: Mapping[str, bytes]) -> Iterator[FieldViolation]:
+    """Of a notebook that is put somewhere, as the files are."""
+    fault = "is one of the files, and content is given as well" if filename in files else name_fault(filename)
+    if fault:
+        yield FieldViolation("notebookExecutor.notebookFilename", fault)
 
 
 def _python_violations(executor: PythonExecutorIn) -> Iterator[FieldViolation]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.batch_jobs import run_policy_in
+from api.batch_jobs.files_in import NOTEBOOK, NOTEBOOK_NAME, TEXT_FILES
 from api.batch_jobs.run_policy_in import RunPolicyIn, read_run_policy
 from api.wire.proto_json import (
     BOOL,
@@ -23,6 +24,7 @@ from api.wire.proto_json import (
     message,
     repeated,
 )
+from core.spec import FileMark
 
 TARGET_TYPES = {"TARGET_TYPE_UNSPECIFIED": 0, "MODULE": 1, "FILENAME": 2}
 
@@ -32,11 +34,11 @@ UNSERVED_REFERENCES = ("environmentId", "snapshotId", "role")
 EXECUTORS = ("pythonExecutor", "notebookExecutor", "shellExecutor")
 OUTPUT_ONLY = frozenset(
     {"name", "createTime", "startTime", "endTime", "updateTime", "createdBy", "state", "status"}
-    | {"queuePosition", "estimatedStartTime", "attempt", "reason", "imageDigest"}
+    | {"queuePosition", "estimatedStartTime", "attempt", "reason", "imageDigest", "uploads"}
 )
 
 PYTHON_EXECUTOR = message({"targetType": enum(TARGET_TYPES), "target": STRING, "args": repeated(STRING)})
-NOTEBOOK_EXECUTOR = message({"notebookFilename": STRING, "parameters": map_of(JSON_VALUE)})
+NOTEBOOK_EXECUTOR = message({"notebookFilename": STRING, "parameters": map_of(JSON_VALUE), "content": NOTEBOOK})
 SHELL_EXECUTOR = message({"command": STRING})
 
 #: What PATCH may change, and what each becomes when it is reset.
@@ -56,6 +58,7 @@ BATCH_JOB = message(
         "notebookExecutor": NOTEBOOK_EXECUTOR,
         "shellExecutor": SHELL_EXECUTOR,
         "annotations": map_of(STRING),
+        "files": TEXT_FILES,
         "stopGracePeriod": DURATION,
         **run_policy_in.FIELDS,
         **dict.fromkeys(UNSERVED_REFERENCES, STRING),
@@ -77,8 +80,11 @@ class PythonExecutorIn:
 
 @dataclass(frozen=True)
 class NotebookExecutorIn:
+    """`content` None: the notebook is in the image, or among the files."""
+
     notebook_filename: str
     parameters: Mapping[str, Any]
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,27 @@ class BatchJobCreate:
     notebook_executor: NotebookExecutorIn | None = None
     shell_executor: ShellExecutorIn | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    #: those of the job that it is cloned from
+    files_before: Mapping[str, FileMark] = field(default_factory=dict)
     shared: bool = False
     stop_grace_seconds: float | None = None
     run_policy: RunPolicyIn = field(default_factory=RunPolicyIn)
     #: wire names of the fields that were set and that this version does not serve
     unserved: tuple[str, ...] = ()
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        """All files that it brings, the notebook too."""
+        notebook = self.notebook_executor
+        if notebook is None or notebook.content is None:
+            return dict(self.files)
+        return {**self.files, notebook.notebook_filename: notebook.content}
+
+    @property
+    def marks(self) -> dict[str, FileMark]:
+        """All files that it has; those that it brings take the place of others of their names."""
+        return {**self.files_before, **{name: FileMark.of(content) for name, content in self.contents.items()}}
 
 
 def read_batch_job(body: object, faults: Faults) -> BatchJobCreate:
@@ -128,14 +150,21 @@ def read_batch_job(body: object, faults: Faults) -> BatchJobCreate:
         else PythonExecutorIn(
             python.get("targetType", "TARGET_TYPE_UNSPECIFIED"), python.get("target", ""), python.get("args", ())
         ),
-        notebook_executor=None
-        if notebook is None
-        else NotebookExecutorIn(notebook.get("notebookFilename", ""), notebook.get("parameters", {})),
+        notebook_executor=None if notebook is None else _notebook_executor(notebook),
         shell_executor=None if shell is None else ShellExecutorIn(shell.get("command", "")),
         annotations=given.get("annotations", {}),
+        files=given.get("files", {}),
         shared=given.get("shared", False),
         stop_grace_seconds=given.get("stopGracePeriod"),
         run_policy=read_run_policy(given),
         # Zero values are what a client with a generated class sends for what nobody set.
         unserved=tuple(name for name in UNSERVED_REFERENCES if given.get(name)),
     )
+
+
+def _notebook_executor(given: Mapping[str, Any]) -> NotebookExecutorIn:
+    content = given.get("content")
+    filename = given.get("notebookFilename", "")
+    if content is not None:
+        filename = filename or NOTEBOOK_NAME
+    return NotebookExecutorIn(filename, given.get("parameters", {}), content)

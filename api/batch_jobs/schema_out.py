@@ -50,6 +50,12 @@ class ShellExecutorRead(TypedDict):
     command: str
 
 
+class UploadRead(TypedDict):
+    name: str
+    sizeBytes: int
+    sha256: str
+
+
 class BatchJobRead(TypedDict):
     """Every field of the reference, and ours after them."""
 
@@ -90,6 +96,7 @@ class BatchJobRead(TypedDict):
     attempt: int
     reason: str
     imageDigest: str
+    uploads: list[UploadRead]
 
 
 class BatchJobList(TypedDict):
@@ -147,6 +154,10 @@ def batch_job(record: JobRecord) -> BatchJobRead:
         "attempt": record.attempt,
         "reason": record.reason,
         "imageDigest": record.image_digest,
+        "uploads": [
+            {"name": name, "sizeBytes": mark.size_bytes, "sha256": mark.sha256}
+            for name, mark in spec.files.items()
+        ],
     }
     match spec.executor:
         case PythonExecutor(target_type, target, args):

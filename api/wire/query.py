@@ -12,7 +12,7 @@ from typing import Any
 
 from api.wire.proto_json import nearest, shown, snake_case
 from api.wire.times import parse_time_ns
-from core.errors import FieldViolation, InvalidArgument, NotImplementedYet
+from core.errors import FieldViolation, InvalidArgument
 
 #: The values of `readMask` that ask for everything.
 WHOLE_RESOURCE = frozenset({"", "*"})
@@ -57,13 +57,6 @@ def read_query(given: Iterable[tuple[str, str]], known: Mapping[str, Parameter])
     if faults:
         raise InvalidArgument(faults)
     return query
-
-
-def refuse_unserved(query: Mapping[str, Any], served: Mapping[str, frozenset[str]]) -> None:
-    """Raise NotImplementedYet naming the parameters whose value is none of those served."""
-    unserved = [name for name, values in served.items() if " ".join(query[name].split()) not in values]
-    if unserved:
-        raise NotImplementedYet(f"not served yet: {', '.join(unserved)}")
 
 
 def openapi_parameters(known: Mapping[str, Parameter]) -> dict[str, Any]:

@@ -190,11 +190,27 @@ def _watched(row: Row[Any]) -> WatchedRank:
     return WatchedRank(row.job_id, row.attempt, row.rank, state, row.container_id, released, is_notebook)
 
 
+#: The rank's lock is waited for: one that is being ended brings its own notebook, which is to stay.
+_RUNS = text(
+    "SELECT 1 FROM ranks WHERE job_id = :job AND attempt = :attempt AND rank = :rank AND state = :running"
+    " FOR SHARE"
+)
+
+
+def keep_running_notebook(database: Database, job_id: str, attempt: int, rank: int, content: bytes) -> None:
+    """What a notebook has come to, of a rank that is still running; of any other nothing is kept."""
+    running = {"job": job_id, "attempt": attempt, "rank": rank, "running": RankState.RUNNING.value}
+    with database.transaction() as connection:
+        if connection.execute(_RUNS, running).first() is not None:
+            _keep_notebook(connection, job_id, attempt, rank, content)
+
+
 def _keep_notebook(connection: Connection, job_id: str, attempt: int, rank: int, content: bytes) -> None:
+    packed = zlib.compress(content)
     connection.execute(
         upsert(Notebook)
-        .values(job_id=job_id, attempt=attempt, rank=rank, content=zlib.compress(content))
-        .on_conflict_do_nothing()
+        .values(job_id=job_id, attempt=attempt, rank=rank, content=packed)
+        .on_conflict_do_update(constraint="pk_notebooks", set_={"content": packed})
     )
 
 

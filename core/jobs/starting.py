@@ -29,6 +29,8 @@ class StartWork:
     account: str = ""
     #: variable → id of the account's secret whose value it gets just before the start
     secret_env_vars: Mapping[str, str] = field(default_factory=dict)
+    #: the job came with files, which go into each container just before its start
+    has_files: bool = False
 
 
 def claim_start(database: Database, job_id: str, attempt: int, node_id: int, lease_seconds: float) -> StartWork:
@@ -40,14 +42,17 @@ def claim_start(database: Database, job_id: str, attempt: int, node_id: int, lea
         work = claim_start_locked(connection, job_id, attempt, node_id, lease_seconds, ring_others=False)
         if not work.containers:
             return work
-        row = connection.execute(_NAMED_SECRETS, {"job": job_id}).one()
-        return replace(work, account=row.account_id, secret_env_vars=row.secret_env_vars or {})
+        row = connection.execute(_CONTENTS, {"job": job_id}).one()
+        named = row.secret_env_vars or {}
+        return replace(work, account=row.account_id, secret_env_vars=named, has_files=bool(row.files))
 
 
-#: A specification stored before there were secrets has none.
-_NAMED_SECRETS = select(Job.account_id, Job.spec["secret_env_vars"].label("secret_env_vars")).where(
-    Job.id == bindparam("job")
-)
+#: A specification that was stored before there were secrets, or files, has none.
+_CONTENTS = select(
+    Job.account_id,
+    Job.spec["secret_env_vars"].label("secret_env_vars"),
+    Job.spec["files"].label("files"),
+).where(Job.id == bindparam("job"))
 _GANG = (
     select(Rank.rank, Rank.state, Rank.started_at, Rank.container_id, Rank.node_id, Node.worker_group)
     .join(Node, Node.id == Rank.node_id)

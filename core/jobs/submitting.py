@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -13,6 +14,7 @@ from core.accounts import Caller
 from core.database import Database
 from core.errors import AlreadyExists, FieldViolation, InvalidArgument
 from core.jobs import idempotency, job_moves, rank_moves
+from core.jobs.files import copy_files, store_files
 from core.jobs.idempotency import RequestMark
 from core.jobs.job_moves import NewJob
 from core.jobs.quotas import Limits, QuotaNear, check_quota
@@ -28,7 +30,10 @@ _ID_TAKEN = "uq_jobs_account_id_batch_job_id"
 
 @dataclass(frozen=True)
 class Submission:
-    """What is asked for. `batch_job_id` "" lets us choose; `mark` is the request's Idempotency-Key, if any."""
+    """What is asked for. `batch_job_id` "" lets us choose; `mark` is the request's Idempotency-Key, if any.
+
+    `contents` are files of the specification; those that it has beside them are the job's with the key `files_of`.
+    """
 
     pool: str
     display_name: str
@@ -36,6 +41,8 @@ class Submission:
     spec: JobSpec
     batch_job_id: str = ""
     mark: RequestMark | None = None
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    files_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def _is_plain(submission: Submission) -> bool:
     """Whether one statement can decide on it: nothing in it has to be looked up but the pool."""
     spec = submission.spec
     named = spec.secret_env_vars or spec.image_pull_secret
-    return submission.mark is None and bool(spec.image_ref) and not named
+    return submission.mark is None and bool(spec.image_ref) and not named and not spec.files
 
 
 def _submit_plain(database: Database, caller: Caller, submission: Submission, limits: Limits) -> Submitted | None:
@@ -145,6 +152,9 @@ def _insert(
     except IntegrityError as error:
         raise _refusal(error, job) from None
     rank_moves.insert_ranks(connection, job_id, 1, submission.spec.num_ranks)
+    store_files(connection, job_id, submission.contents)
+    copied = submission.spec.files.keys() - submission.contents.keys()
+    copy_files(connection, submission.files_of, job_id, sorted(copied))
     return _record(job, submission.pool, made_at)
 
 

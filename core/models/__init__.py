@@ -6,7 +6,7 @@ Portable to Postgres 15 and later, with no contrib extension, no ICU collation a
 from __future__ import annotations
 
 from core.models.identity import Account, ApiKey, RoleBinding, Secret, User
-from core.models.jobs import IdempotencyKey, Job, JobCount
+from core.models.jobs import IdempotencyKey, Job, JobCount, JobFile
 from core.models.nodes import ImagePull, Node, NodePool, NodePoolBinding, PrivateRepository
 from core.models.ranks import GangNetwork, JobEvent, LogChunk, Notebook, Rank
 from core.models.row import Row
@@ -20,6 +20,7 @@ __all__ = [
     "Job",
     "JobCount",
     "JobEvent",
+    "JobFile",
     "LogChunk",
     "Node",
     "NodePool",

@@ -118,6 +118,16 @@ class Job(Row):
     estimated_start_at: Mapped[datetime | None] = mapped_column(doc="while QUEUED: rounded; null = not known")
 
 
+class JobFile(Row):
+    """A file that came with a job, which each of its containers finds in its working directory."""
+
+    __tablename__ = "job_files"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True, doc="a relative path")
+    content: Mapped[bytes] = mapped_column(LargeBinary, doc="zlib-compressed")
+
+
 class JobCount(Row):
     """How many jobs an account has, and how many of them are live, in shards that are to be summed.
 

@@ -143,6 +143,7 @@ CALLS: Mapping[str, Call] = {
     f"GET {_A}/batchJobs/{{job_id}}/ranks/{{rank}}": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}/ranks/{{rank}}/notebook": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}/events": Call(Need.READ, _JOB),
+    f"GET {_A}/batchJobs/{{job_id}}/files/{{file}}": Call(Need.READ, _JOB),
     f"POST {_A}/nodePools": Call(Need.ADMIN, body=_new_pool),
     f"GET {_A}/nodePools": Call(Need.READ),
     f"POST {_A}/nodePools:batchDelete": Call(Need.ADMIN, _POOL, _names("nodePools", World.make_pool)),

@@ -52,6 +52,8 @@ class Target(Enum):
 #: Those that are not there for anyone of the account.
 MISSING = frozenset({Target.FOREIGN, Target.RANDOM})
 USER_ID, OTHER_USER_ID = "cleo-matrix", "otto-matrix"
+#: What every job comes with.
+FILES = {"a.py": "print(1)"}
 
 
 @dataclass
@@ -140,13 +142,13 @@ class World:
         return key_id
 
     def make_job(self, target: Target) -> str:
-        """A new job with an executed notebook."""
+        """A new job with a file and an executed notebook."""
         job_id = self.fresh("job")
         if target is Target.RANDOM:
             return job_id
         client, path = self._maker(target)
         body = {"nodePoolId": "default", "imageRef": IMAGE, "shared": target is Target.SHARED}
-        _ok(client.post(f"{path}/batchJobs", params={"batchJobId": job_id}, json=body))
+        _ok(client.post(f"{path}/batchJobs", params={"batchJobId": job_id}, json={**body, "files": FILES}))
         with self.database.transaction() as connection:
             row = connection.execute(select(Job.id, Job.attempt).where(Job.batch_job_id == job_id)).one()
             notebook = {"job_id": row.id, "attempt": row.attempt, "rank": 0, "content": zlib.compress(b"{}")}
@@ -226,6 +228,7 @@ MAKERS: Mapping[str, Make] = {
     "key_id": lambda world, target, ids: world.make_key(target),
     "job_id": lambda world, target, ids: world.make_job(target),
     "rank": lambda world, target, ids: "0",
+    "file": lambda world, target, ids: next(iter(FILES)) if target is not Target.RANDOM else world.fresh("file"),
     "secret_id": lambda world, target, ids: world.make_secret(target),
     "pool_id": lambda world, target, ids: world.make_pool(target),
     "node_id": lambda world, target, ids: world.make_node(target, ids["pool_id"]),

@@ -12,6 +12,7 @@ import pytest
 from tests.api.conftest import IMAGE
 
 VALID: dict[str, Any] = {"nodePoolId": "default", "imageRef": IMAGE}
+NOTEBOOK = {"nbformat": 4, "cells": []}
 PYTHON = {"targetType": "MODULE", "target": "train"}
 
 #: name → (what differs from a valid request, the fields that must be named)
@@ -70,6 +71,32 @@ FIELDS: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"pythonExecutor.args[0]"},
     ),
     "notebook not given": ({"notebookExecutor": {}}, {"notebookExecutor.notebookFilename"}),
+    "notebook that is not JSON": ({"notebookExecutor": {"content": "x"}}, {"notebookExecutor.content"}),
+    "notebook that is a list": ({"notebookExecutor": {"content": []}}, {"notebookExecutor.content"}),
+    "notebook without nbformat": ({"notebookExecutor": {"content": {"cells": []}}}, {"notebookExecutor.content"}),
+    "notebook of half a pair": (
+        {"notebookExecutor": {"content": {"nbformat": 4, "a": "\ud800"}}},
+        {"notebookExecutor.content"},
+    ),
+    "notebook put above": (
+        {"notebookExecutor": {"notebookFilename": "../a.ipynb", "content": NOTEBOOK}},
+        {"notebookExecutor.notebookFilename"},
+    ),
+    "notebook among the files": (
+        {"files": {"a": "x"}, "notebookExecutor": {"notebookFilename": "a", "content": NOTEBOOK}},
+        {"notebookExecutor.notebookFilename"},
+    ),
+    "file above": ({"files": {"../a": "x"}}, {'files["../a"]'}),
+    "file with an absolute path": ({"files": {"/etc/passwd": "x"}}, {'files["/etc/passwd"]'}),
+    "file without a name": ({"files": {"": "x"}}, {'files[""]'}),
+    "file named as a folder": ({"files": {"a/": "x"}}, {'files["a/"]'}),
+    "file with a line break": ({"files": {"a\nb": "x"}}, {'files["a\\nb"]'}),
+    "file with a long name": ({"files": {"a" * 256: "x"}}, {f'files["{"a" * 100}…"]'}),
+    "file below a file": ({"files": {"a": "x", "a/b/c": "x"}}, {'files["a/b/c"]'}),
+    "file of a wrong kind": ({"files": {"a": 1}}, {'files["a"]'}),
+    "file of half a pair": ({"files": {"a": "\ud800"}}, {'files["a"]'}),
+    "files past 100": ({"files": {str(number): "" for number in range(101)}}, {"files"}),
+    "files past 5 MiB": ({"files": {"a": "x" * (3 << 20), "b": "x" * (2 << 20) + "y"}}, {"files"}),
     "command not given": ({"shellExecutor": {"command": ""}}, {"shellExecutor.command"}),
     "command too long": ({"shellExecutor": {"command": "x" * 131_072}}, {"shellExecutor.command"}),
     "executor of a wrong kind": ({"shellExecutor": "true"}, {"shellExecutor"}),
@@ -139,7 +166,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], str]] = {
     "cut short": (json.dumps(VALID).encode()[:-1], JSON_TYPE, "body"),
     "a list": (b"[]", JSON_TYPE, "body"),
     "a string": (b'"x"', JSON_TYPE, "body"),
-    "over 1 MiB": (json.dumps({**VALID, "displayName": "x" * (1 << 20)}).encode(), JSON_TYPE, "body"),
+    "over 11 MiB": (json.dumps({**VALID, "displayName": "x" * (11 << 20)}).encode(), JSON_TYPE, "body"),
     "deep objects": (DEEP, JSON_TYPE, "body"),
     "deep lists": (b"[" * 10_000, JSON_TYPE, "body"),
     "NaN": (b'{"nodePoolId": "default", "numRanks": NaN}', JSON_TYPE, "body"),
@@ -216,7 +243,14 @@ def test_create_with_an_endless_chunked_body_is_refused(
     admin: httpx.Client, count_jobs: Callable[[], int]
 ) -> None:
     before = count_jobs()
-    pieces = (b" " * 65_536 for _ in range(64))
+    pieces = (b" " * 65_536 for _ in range(256))
     answer = admin.post("/batchJobs", content=pieces, headers=JSON_TYPE)
     assert answer.status_code == 400 and named_fields(answer) == {"body"}
     assert count_jobs() == before
+
+
+def test_update_with_more_than_1_mib_is_refused(admin: httpx.Client, create: Callable[..., str]) -> None:
+    """Only what brings files may be larger."""
+    body = json.dumps({"displayName": "x" * (1 << 20)}).encode()
+    answer = admin.patch(f"/batchJobs/{create()}", content=body, headers=JSON_TYPE)
+    assert answer.status_code == 400 and named_fields(answer) == {"body"}

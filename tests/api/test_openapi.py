@@ -74,7 +74,7 @@ def test_every_route_of_the_app_is_in_the_document(app: FastAPI, document: Json)
     described = {(method.upper(), path) for path, method, _ in operations(document)}
     unlisted = {"/docs", "/docs/{asset}", "/openapi.json"}
     served = {
-        (method, route.path)
+        (method, (route.path or "").replace(":path}", "}"))
         for route in iter_route_contexts(app.routes)
         for method in (route.methods or set()) - {"HEAD"}
         if route.path not in unlisted
@@ -218,6 +218,9 @@ def test_answers_of_a_tour_are_as_documented(document: Json, admin: httpx.Client
     tour.call("GET", "/batchJobs?readMask=state", 200)
     tour.call("GET", f"{path}:getLogs", 200)
     tour.call("GET", f"{path}/ranks/0/notebook", 404)
+    tour.call("GET", f"{path}/files/a.py", 404)
+    notebook = {"content": {"nbformat": 4, "cells": []}}
+    job = tour.call("POST", "/batchJobs", 200, json={"nodePoolId": "imaged", "notebookExecutor": notebook})
     tour.call("POST", f"{path}:cancel", 200)
     tour.call("DELETE", path, 200)
     tour.call("GET", "/batchJobs/nothing", 404)

@@ -21,7 +21,7 @@ VALID = BatchJobCreate(node_pool_id="default", image_ref="a")
 
 
 def _fields(job: BatchJobCreate) -> list[str]:
-    return [violation.field for violation in violations(job, max_ranks=10)]
+    return [violation.field for violation in violations(job, max_ranks=10, max_upload_bytes=1000)]
 
 
 def _variables(total_bytes: int) -> dict[str, str]:

@@ -26,8 +26,11 @@ class ApiClient:
 
     def create(self, **body: Any) -> Json:
         """A new job in the default pool; the BatchJob with `id` beside its name."""
-        job = self._call("POST", "/batchJobs", json={"nodePoolId": "default", **body})
-        return {**job, "id": job["name"].rpartition("/")[2]}
+        return self._made("/batchJobs", {"nodePoolId": "default", **body})
+
+    def clone(self, job_id: str, **body: Any) -> Json:
+        """A new job with the fields of another; likewise."""
+        return self._made(f"/batchJobs/{job_id}:clone", body)
 
     def shell(self, command: str, *, image: str, ranks: int = 1, **body: Any) -> Json:
         """A new job that runs a shell command."""
@@ -59,6 +62,10 @@ class ApiClient:
     def notebook(self, job_id: str, rank: int = 0) -> Json:
         return self._call("GET", f"/batchJobs/{job_id}/ranks/{rank}/notebook")
 
+    def page(self, job_id: str, rank: int = 0) -> str:
+        """The executed notebook as HTML."""
+        return self._answer("GET", f"/batchJobs/{job_id}/ranks/{rank}/notebook", params={"format": "html"}).text
+
     def wait_for(
         self, job_id: str, condition: Callable[[Json], bool], seconds: float = 60, *, every: float = 0.05
     ) -> Json:
@@ -82,12 +89,19 @@ class ApiClient:
     def close(self) -> None:
         self.http.close()
 
+    def _made(self, path: str, body: Json) -> Json:
+        job = self._call("POST", path, json=body)
+        return {**job, "id": job["name"].rpartition("/")[2]}
+
     def _call(self, method: str, path: str, **options: Any) -> Json:
+        answer: Json = self._answer(method, path, **options).json()
+        return answer
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:
         response = self.http.request(method, path, **options)
         if response.status_code >= 300:
             raise AssertionError(f"{method} {path}: {response.status_code} {response.text}")
-        answer: Json = response.json()
-        return answer
+        return response
 
     def _pages(self, path: str, field: str, params: Json) -> Iterator[Json]:
         token = ""

@@ -21,7 +21,7 @@ from tests.lab.images import BUSYBOX, import_busybox
 from tests.lab.platform import wait_until
 from worker.docker_engine.steps import DockerSteps
 from worker.engine import ContainerSpec, NetworkSpec, RankKey
-from worker.rank_start import start_once
+from worker.rank_start import Contents, start_once
 from worker.step_lease import StepLease
 
 pytestmark = pytest.mark.skipif(bool(can_make_hosts()), reason=can_make_hosts())
@@ -67,10 +67,10 @@ def test_rank_that_an_engine_may_have_started_before_it_died_is_not_started_agai
     host.kill()
     host.start()
     after = steps.create(_container("b", block[3]))
-    doubt = start_once(steps, before, None, held, looked_at=True)
+    doubt = start_once(steps, before, Contents(), held, looked_at=True)
     assert isinstance(doubt, StartInDoubt)
     assert _status(steps, before) == "created"
-    assert isinstance(start_once(steps, after, None, held, looked_at=True), datetime)
+    assert isinstance(start_once(steps, after, Contents(), held, looked_at=True), datetime)
     assert _status(steps, after) == "running"
 
 

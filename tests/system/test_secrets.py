@@ -123,6 +123,14 @@ def digest(value: str) -> str:
         ),
         (PLAIN_USER, {"pythonExecutor": {"targetType": "MODULE", "target": "show"}}, "{}"),
         (PLAIN_USER, {"notebookExecutor": {"notebookFilename": "show.ipynb"}}, "{}"),
+        (
+            PLAIN_USER,
+            {
+                "files": {"own/show.py": SHOW},
+                "pythonExecutor": {"targetType": "FILENAME", "target": "own/show.py", "args": ["too"]},
+            },
+            "{} too",
+        ),
         (PLAIN_USER, {}, "{} by itself"),
     ],
 )

@@ -28,6 +28,7 @@ def observation(inspected: Mapping[str, Any]) -> Observation:
         exit_code=int(state["ExitCode"]),
         oom_killed=bool(state.get("OOMKilled")),
         error=state.get("Error") or "",
+        working_directory=inspected["Config"].get("WorkingDir") or "/",
         created_at=engine_time(inspected["Created"]),
         started_at=engine_time(state["StartedAt"]),
         ended_at=engine_time(state["FinishedAt"]),

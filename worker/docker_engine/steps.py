@@ -175,9 +175,9 @@ class DockerSteps:
                 api._raise_for_status(answer)
             return bool(answer.status_code == requests.codes.ok)
 
-    def unpack(self, container: str, archive: bytes) -> None:
+    def unpack(self, container: str, archive: bytes, folder: str = "/") -> None:
         with self._translated("archive"):
-            self._api.put_archive(container, "/", archive)
+            self._api.put_archive(container, folder, archive)
 
     def start(self, container_id: str) -> None:
         with self._translated("start"):

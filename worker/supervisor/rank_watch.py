@@ -19,6 +19,7 @@ from worker.engine import Observation, RankKey
 from worker.executors.notebook import EXECUTED_NOTEBOOK
 from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.output_capture import OutputCapture
+from worker.supervisor.running_notebook import keep_while_running
 from worker.supervisor.scope import NodeScope
 from worker.supervisor.waiting import is_set_within
 
@@ -63,9 +64,21 @@ class RankWatch:
         """Watch until the slot is free. Raises NodeUnreachable where the engine goes away for long."""
         if not self._is_new:
             await self._output.resume()
-        await self._output.follow(self.ended)
+        await self._follow()
         async with self._scope.finishing():
             await self._finish()
+
+    async def _follow(self) -> None:
+        if not self._keeps_notebook:
+            await self._output.follow(self.ended)
+            return
+        keeping = asyncio.create_task(keep_while_running(self._scope, self.key, self._container_id, self.ended))
+        try:
+            await self._output.follow(self.ended)
+        finally:
+            # What it keeps must not come after what the end brings.
+            keeping.cancel()
+            await asyncio.wait({keeping})
 
     async def _finish(self) -> None:
         """From the end to the free slot, in the order that is fixed."""
