@@ -56,7 +56,7 @@ def test_notebook_runs_with_parameters_and_is_kept_for_every_rank(client: ApiCli
 def test_notebook_that_fails_names_the_error_and_keeps_what_it_had(client: ApiClient, work: str) -> None:
     done, job_id = run(client, work, notebookExecutor={"notebookFilename": "broken.ipynb"})
     assert done["state"] == "FAILED"
-    assert done["status"].endswith("ZeroDivisionError: division by zero")
+    assert done["status"].endswith("cell 2 (1 / 0): ZeroDivisionError: division by zero")
     assert "before" in json.dumps(client.notebook(job_id))
 
 

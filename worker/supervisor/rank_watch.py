@@ -17,6 +17,7 @@ from core.failpoints import Point, failpoint
 from core.jobs.ending import RankExit, record_lost
 from worker.engine import Observation, RankKey
 from worker.executors.notebook import EXECUTED_NOTEBOOK
+from worker.executors.notebook_result import where_it_ended
 from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.output_capture import OutputCapture
 from worker.supervisor.running_notebook import keep_while_running
@@ -114,6 +115,8 @@ class RankWatch:
     async def _record_end(self, seen: Observation) -> None:
         notebook, note = await self._read_notebook()
         last_line = await self._output.last_line()
+        if notebook is not None and seen.exit_code:
+            last_line = where_it_ended(notebook, last_line) or last_line
         end = RankExit(
             exit_code=seen.exit_code,
             oom_killed=await self._ran_out_of_memory(seen),
