@@ -21,6 +21,9 @@ from core.jobs.verdict import ENGINE_RESTARTED
 from core.models import Job, Notebook, Rank
 from core.states import RankState
 
+#: What an engine says, when it is started again, of an end that it did not see.
+_UNSEEN_EXIT = 255
+
 
 @dataclass(frozen=True)
 class RankExit:
@@ -100,7 +103,7 @@ def _rank_end(rank: int, end: RankExit, killed: bool | None) -> RankEnd:
         to=to,
         reason=reason,
         message=_storable(end.last_line),
-        exit_code=end.exit_code,
+        exit_code=None if reason == ENGINE_RESTARTED and end.exit_code == _UNSEEN_EXIT else end.exit_code,
         signal=end.signal,
         oom_killed=end.oom_killed,
         started_at=end.started_at,

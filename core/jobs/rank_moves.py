@@ -220,7 +220,8 @@ class RankEnd:
     to: RankState
     reason: str
     message: str
-    exit_code: int
+    #: None = not known
+    exit_code: int | None
     #: that ended it; 0 = none did, None = not known
     signal: int | None
     oom_killed: bool

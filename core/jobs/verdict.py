@@ -134,7 +134,7 @@ def describe_failure(outcome: RankOutcome, *, of: int) -> str:
     line = _clip(outcome.message)
     if outcome.state is RankState.LOST:
         how = "was lost"
-    elif outcome.exit_code is None:
+    elif outcome.exit_code is None and outcome.started_at is None:
         how = f"could not be started{where}"
         return f"{who} {how}: {line}" if line else f"{who} {how}"
     else:
@@ -210,6 +210,8 @@ def _by_engine_clock(outcome: RankOutcome) -> tuple[bool, float, int]:
 def _cause(outcome: RankOutcome) -> str:
     code = outcome.exit_code
     if outcome.reason == ENGINE_RESTARTED:
+        if code is None:
+            return "its engine was restarted, and how it ended is not known"
         return f"its engine was restarted and ended it (exit code {code})"
     if outcome.oom_killed:
         return "out of memory" + (f" (exit code {code})" if code is not None else "")

@@ -18,6 +18,7 @@ from core.errors import FailedPrecondition, NotFound, OtherImageFixed, Supersede
 from core.jobs import ending, launching, starting, stopping
 from core.jobs.ending import RankExit
 from core.jobs.gang_networks import networks_to_remove
+from core.jobs.history import get_rank
 from core.jobs.job_moves import move_job
 from core.jobs.placing import Placement, place, take_snapshot
 from core.jobs.quotas import Limits
@@ -160,6 +161,14 @@ def test_exit_of_a_rank_that_its_engines_restart_ended_is_no_success(pool: Pool,
     assert (record.state, record.reason) == (JobState.FAILED, "ENGINE_RESTARTED")
     said = f"the job failed on node local: its engine was restarted and ended it (exit code {code}): bye {code}"
     assert record.status == said
+
+
+def test_exit_that_an_engine_did_not_see_before_its_restart_has_no_code(pool: Pool) -> None:
+    job = pool.run(1)
+    ending.record_exits(pool.database, job, 1, {0: replace(exit_with(255), engine_restarted=True)})
+    said = "the job failed on node local: its engine was restarted, and how it ended is not known: bye 255"
+    assert get_job(pool.database, pool.account, job).status == said
+    assert get_rank(pool.database, pool.account, job, 0, attempt=None).exit_code is None
 
 
 def test_exit_of_a_rank_that_was_told_to_stop_is_a_stop_whatever_its_engine_did(pool: Pool) -> None:

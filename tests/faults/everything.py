@@ -16,10 +16,11 @@ from tests.faults.harness.load import sleeping_job
 from tests.faults.harness.trial import Lab, Trial
 from tests.lab.hosts import Host
 
+_CALL_SECONDS = 8
 LAB = Lab(
     slots=10,
     settings={
-        "engine_timeout_seconds": 8,
+        "engine_timeout_seconds": _CALL_SECONDS,
         "facts_seconds": 5,
         "lost_after_seconds": 240,
         "rate_limit_per_second": 0,
@@ -134,8 +135,10 @@ class Chaos:
 
 def run(trial: Trial) -> None:
     """F-33."""
-    seconds = trial.scale.pick(30, 60.0 * trial.scale.rounds)
+    seconds = trial.scale.pick(20, 60.0 * trial.scale.rounds)
     trial.background(jobs=10**6, per_second=trial.scale.pick(1.0, _JOBS_PER_SECOND), tries_again=True)
+    # A call over a cable that was cut, and one more that finds the connection dead, end at their deadlines.
+    trial.client.mark("limits", settle_seconds=2.0 * _CALL_SECONDS + 4.0)
     over = time.monotonic() + seconds
     chaos = Chaos(trial)
     while time.monotonic() < over:

@@ -307,6 +307,12 @@ def test_outages_that_overlap_count_once() -> None:
     assert run.evidence().outages() == [(101.0, 102.0), (110.0, 124.0), (200.0, float("inf"))]
 
 
+def test_outage_lasts_until_calls_have_met_their_deadlines_where_the_run_says_how_long_that_is() -> None:
+    run = Run()
+    run.mark("limits", 99.0, settle_seconds=20.0)
+    assert run.evidence().outages() == [(101.0, 122.0)]
+
+
 def test_checker_of_an_end_that_an_engine_did_not_live_to_tell_believes_the_row() -> None:
     run = Run()
     run.unsee("one", "die")

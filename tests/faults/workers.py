@@ -24,7 +24,7 @@ def kill_one_of_two(trial: Trial) -> None:
     trial.client.mark("limits", start_seconds=trial.scale.allowed(_WAIT_SECONDS))
     trial.background(jobs=trial.scale.count(20, 300), per_second=trial.scale.pick(2.0, 0.6))
     with trial.helped_by("worker"), trial.fault("one of two workers killed, again and again"):
-        over = time.monotonic() + trial.scale.pick(15, 600) * trial.scale.rounds
+        over = time.monotonic() + trial.scale.pick(11, 600) * trial.scale.rounds
         while time.monotonic() < over:
             alive = [name for name in ("worker", "worker#2") if not trial.platform.has_died(name)]
             if alive:

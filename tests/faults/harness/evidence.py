@@ -78,15 +78,19 @@ class Evidence:
         return float(found[-1]) if found else None
 
     def outages(self) -> list[tuple[float, float]]:
-        """When the platform was kept from acting, one stretch after the other: from each fault to its healing, and
-        from each death of a process until the next one had time to start."""
+        """When the platform was kept from acting, one stretch after the other.
+
+        From each fault to its healing, or to when the calls that it caught have met their deadlines; and from each
+        death of a process until the next one had time to start.
+        """
+        settling = self.limit("settle_seconds") or 0.0
         stretches: list[tuple[float, float]] = []
         since: dict[str, float] = {}
         for mark in self.marks:
             if mark["mark"] in ("fault", "died"):
                 since.setdefault(mark.get("process", ""), mark["at"])
             elif mark["mark"] == "healed" and "" in since:
-                stretches.append((since.pop(""), mark["at"]))
+                stretches.append((since.pop(""), mark["at"] + settling))
             elif mark["mark"] == "restarted":
                 stretches.append((since.pop(mark["process"], mark["at"]), mark["at"] + _START_SECONDS))
         return _one_after_the_other([*stretches, *((begun, float("inf")) for begun in since.values())])
