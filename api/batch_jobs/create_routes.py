@@ -24,7 +24,7 @@ from api.batch_jobs.schema_out import BatchJobRead, batch_job, dry_run
 from api.dependencies import Platform, PlatformDep, caller_in_account
 from api.needs import Need, needs
 from api.openapi.operations import documented
-from api.request_body import UploadBody, json_text
+from api.request_body import UploadBody, json_text, read_in_turn
 from api.responses import json_response
 from api.wire import query as wire_query
 from api.wire.json_text import load_json
@@ -67,7 +67,8 @@ def create_batch_job(request: Request, platform: PlatformDep, body: UploadBody) 
     """Store a job and ring for it; it is queued when this answers."""
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _CREATE_QUERY)
-    return _make(request, platform, caller, query, load_json(json_text(request, body)))
+    with read_in_turn(body):
+        return _make(request, platform, caller, query, load_json(json_text(request, body)))
 
 
 @router.post(
@@ -89,13 +90,14 @@ def clone_batch_job(request: Request, job_id: str, platform: PlatformDep, body: 
     """
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _CREATE_QUERY)
-    changes = load_json(json_text(request, body, absent=b"{}"))
-    faults: Faults = []
-    BATCH_JOB.read(changes, "", faults)
-    if faults:
-        raise InvalidArgument(faults)
-    source = job_for_change(platform, caller, job_id)
-    return _make(request, platform, caller, query, overlaid(batch_job(source), changes), source)
+    with read_in_turn(body):
+        changes = load_json(json_text(request, body, absent=b"{}"))
+        faults: Faults = []
+        BATCH_JOB.read(changes, "", faults)
+        if faults:
+            raise InvalidArgument(faults)
+        source = job_for_change(platform, caller, job_id)
+        return _make(request, platform, caller, query, overlaid(batch_job(source), changes), source)
 
 
 def overlaid(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

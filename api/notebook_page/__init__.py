@@ -20,7 +20,7 @@ from core.errors import FailedPrecondition, Unavailable
 
 MAX_BYTES: Final = 20 << 20
 #: Making HTML of a large notebook takes seconds and much memory: so many at a time in one process.
-_AT_ONCE, _WAIT_SECONDS = 2, 20.0
+_AT_ONCE, _WAIT_SECONDS = 2, 5.0
 _FOLDER = Path(__file__).parent
 
 PAGE_HEADERS: Mapping[str, str] = {

@@ -52,5 +52,5 @@ def get_file(database: Database, account: str, job_id: str, name: str) -> bytes:
         if "\0" not in name:
             content = connection.execute(_ONE, {"job": record.id, "name": name}).scalar()
     if content is None:
-        raise NotFound(f"job {job_id} has no such file; its files are its uploads")
+        raise NotFound(f"there is no file accounts/{account}/batchJobs/{job_id}/files/{name}")
     return zlib.decompress(content)

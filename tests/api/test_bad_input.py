@@ -254,3 +254,11 @@ def test_update_with_more_than_1_mib_is_refused(admin: httpx.Client, create: Cal
     body = json.dumps({"displayName": "x" * (1 << 20)}).encode()
     answer = admin.patch(f"/batchJobs/{create()}", content=body, headers=JSON_TYPE)
     assert answer.status_code == 400 and named_fields(answer) == {"body"}
+
+
+def test_create_with_a_large_body_from_nobody_is_refused_as_nobodys(admin: httpx.Client) -> None:
+    """And not for what is wrong with the body, which is not looked at."""
+    headers = {**JSON_TYPE, "Authorization": "Bearer lsk_0_0"}
+    for content in (b" " * (2 << 20), b" " * (20 << 20), (b" " * 65_536 for _ in range(256))):
+        status = admin.post("/batchJobs", content=content, headers=headers).status_code
+        assert status == 401

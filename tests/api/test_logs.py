@@ -186,7 +186,6 @@ def test_notebook_is_answered_as_its_bytes(admin: httpx.Client, database: Databa
     for params in ({}, {"format": "ipynb"}):
         answer = admin.get(path, params=params)
         assert (answer.content, answer.headers["Content-Type"]) == (content, "application/x-ipynb+json")
-    assert admin.get(path, params={"format": "html"}).status_code == 501
     assert admin.get(path, params={"format": "pdf"}).status_code == 400
     for rank in ("0", "2", "x", "-1", "99999999999"):
         assert admin.get(f"/batchJobs/{job_id}/ranks/{rank}/notebook").status_code == 404

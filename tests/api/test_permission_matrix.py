@@ -75,7 +75,7 @@ class Question:
 def _routes() -> list[Route]:
     app = create_app(Settings(database_url="postgresql://nowhere", broker_url="redis://nowhere"))
     return [
-        Route(method, context.path, need_of(context.endpoint))
+        Route(method, context.path.replace(":path}", "}"), need_of(context.endpoint))
         for context in iter_route_contexts(app.routes)
         if context.path and context.endpoint and context.path.startswith(PREFIX)
         for method in sorted(context.methods or ())

@@ -20,7 +20,7 @@ from tests.faults import (
     workers,
 )
 from tests.faults.harness.suites import Suite
-from tests.faults.harness.trial import Lab, Outcome, Scale, Trial, run_trial
+from tests.faults.harness.trial import Lab, Outcome, Play, Scale, Trial, run_trial
 from tests.lab.servers import Servers
 
 
@@ -36,13 +36,17 @@ class Fault:
     #: rounds of a long run, unless the command says otherwise; a short one has one
     rounds: int = 1
 
+    @property
+    def part(self) -> Play:
+        """What it is in a run of one or of several."""
+        return Play(self.id, self.run, self.allowed_seconds)
+
     def play(
         self, servers: Servers, *, seed: int, short: bool, rounds: int = 0, folder: Path | None = None
     ) -> Outcome:
         """Run it once, and have it judged."""
         scale = Scale(short, rounds or (1 if short else self.rounds))
-        plays = [(self.run, self.allowed_seconds)]
-        return run_trial(plays, lab=self.lab, scale=scale, seed=seed, servers=servers, folder=folder)
+        return run_trial([self.part], lab=self.lab, scale=scale, seed=seed, servers=servers, folder=folder)
 
 
 _ALL = (
@@ -122,9 +126,10 @@ TOGETHER: tuple[tuple[str, ...], ...] = (
 def play_together(ids: Sequence[str], servers: Servers, *, seed: int, folder: Path | None = None) -> Outcome:
     """The short forms of these faults, one after the other on one platform."""
     faults = [FAULTS[each] for each in ids]
-    plays = [(fault.run, fault.allowed_seconds) for fault in faults]
     lab = reduce(Lab.beside, (fault.lab for fault in faults))
-    return run_trial(plays, lab=lab, scale=Scale(short=True, rounds=1), seed=seed, servers=servers, folder=folder)
+    scale = Scale(short=True, rounds=1)
+    parts = [fault.part for fault in faults]
+    return run_trial(parts, lab=lab, scale=scale, seed=seed, servers=servers, folder=folder)
 
 
 _ENDS, _POLICIES = "tests/system/test_hosts_ends.py", "tests/system/test_policies.py"

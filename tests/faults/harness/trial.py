@@ -93,6 +93,15 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Play:
+    """A fault's function, and after how long at the most a new job must have run."""
+
+    name: str
+    work: Callable[[Trial], None]
+    allowed_seconds: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a run came to."""
 
@@ -342,7 +351,7 @@ class Trial:
 
 
 def run_trial(
-    plays: Sequence[tuple[Callable[[Trial], None], float]],
+    plays: Sequence[Play],
     *,
     lab: Lab,
     scale: Scale,
@@ -360,8 +369,11 @@ def run_trial(
     begun = time.monotonic()
     trial = Trial(folder, lab, scale, seed, servers)
     try:
-        for work, allowed_seconds in plays:
-            trial.play(work, allowed_seconds)
+        for play in plays:
+            begun_play = time.monotonic()
+            trial.play(play.work, play.allowed_seconds)
+            if len(plays) > 1:
+                print(f"{play.name} took {time.monotonic() - begun_play:.0f} s", flush=True)
     except AssertionError as error:
         trial.broken("I7", f"the fault's own steps: {error}")
     except BaseException:
