@@ -235,7 +235,9 @@ def tour_jobs(admin: Account, platform: Platform) -> None:
     found = admin("GET", "/batchJobs", filter='annotations."initech.test/cover" = yes AND state = COMPLETED')
     assert [id_of(each) for each in found["batchJobs"]] == ["tps-report"]
     assert admin("PATCH", "/batchJobs/tps-report", {"shared": True})["shared"] is True
-    clone = id_of(admin("POST", "/batchJobs/tps-report:clone", {"envVars": {"NAP": "60"}}))
+    changes = {"envVars": {"NAP": "60"}, "files": {"a.json": '{"a": 1}'}}
+    clone = id_of(admin("POST", "/batchJobs/tps-report:clone", changes))
+    assert admin("GET", f"/batchJobs/{clone}/files/a.json") == {"a": 1}
     wait_until(lambda: admin("GET", f"/batchJobs/{clone}")["state"] == "RUNNING", 30, "the clone runs")
     admin("POST", f"/batchJobs/{clone}:cancel", {})
     assert admin.ended(clone)["state"] == "CANCELLED"
