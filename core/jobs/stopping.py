@@ -125,7 +125,9 @@ _LOCK = (
         Job.spec["retry_policy"].label("retry_policy"),
     )
     .where(Job.id == bindparam("job"))
-    .with_for_update()
+    # FOR NO KEY UPDATE: an event of a rank that another step has locked refers to the job, and must not wait for
+    # whoever is about to wait for that rank.
+    .with_for_update(key_share=True)
 )
 
 

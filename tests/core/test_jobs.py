@@ -130,6 +130,17 @@ def test_record_created_of_part_of_a_gang_starts_nothing(pool: Pool) -> None:
     assert not starting.claim_start(pool.database, job, 1, pool.node.id, 60).containers
 
 
+def test_launch_claimed_while_a_stop_holds_its_job_does_not_wait_for_it(pool: Pool) -> None:
+    """It has its ranks' locks by then, and the stop that came to them would wait for it: one of the two lost."""
+    job = pool.submit(1)
+    pool.place(job, 1)
+    with ThreadPoolExecutor(1) as other, pool.database.transaction() as connection:
+        stopping.lock_job(connection, job)
+        claim = other.submit(launching.claim_launch, pool.database, job, 1, pool.node.id, 60)
+        work = claim.result(timeout=10)
+    assert work is not None and work.ranks == (0,)
+
+
 def test_record_created_after_a_cancel_is_superseded(pool: Pool) -> None:
     job = pool.submit(1)
     pool.place(job, 1)
