@@ -2,80 +2,66 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 
-from core.errors import InvalidArgument, Unavailable
+from api.turns import Turns
+from core.errors import InvalidArgument
+from core.settings import Settings
 
 _BODY = "body"
 _LARGE_BYTES = 1 << 20
-_AT_ONCE, _WAIT_SECONDS = 2, 5.0
-_turns = threading.BoundedSemaphore(_AT_ONCE)
+_LARGE = Turns(2, 5.0, "large requests are read")
 
 
 async def _read_body(request: Request) -> bytes:
-    limit: int = request.app.state.platform.settings.max_body_bytes
-    return await _read(request, limit, limit)
+    return await _read(request, _settings(request).max_body_bytes)
 
 
 async def _read_upload(request: Request) -> bytes:
     """Text takes up to twice its size where it is written as a JSON string, unless it is hardly a text."""
-    settings = request.app.state.platform.settings
-    small: int = settings.max_body_bytes
-    return await _read(request, small, small + 2 * settings.max_upload_bytes)
+    settings = _settings(request)
+    return await _read(request, settings.max_body_bytes + 2 * settings.max_upload_bytes)
 
 
-async def _read(request: Request, small_bytes: int, max_bytes: int) -> bytes:
-    """The body's bytes, whatever they are. Raises InvalidArgument past the limit; before that, where more than a
-    small body comes from nobody, Unauthenticated or ResourceExhausted.
+async def _read(request: Request, max_bytes: int) -> bytes:
+    """The body's bytes, whatever they are. Raises InvalidArgument past the limit; before that, where more than
+    `max_body_bytes` come from nobody, Unauthenticated or ResourceExhausted.
 
     A declared length is believed when it is too large; what arrives is counted all the same, because a chunked
     body declares none.
     """
     declared = request.headers.get("content-length", "")
-    expected = int(declared) if declared.isdecimal() else 0
-    body = bytearray()
-    is_known = small_bytes == max_bytes
-    if expected > small_bytes and not is_known:
-        await _know(request)
-        is_known = True
-    if expected <= max_bytes:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > small_bytes and not is_known:
-                await _know(request)
-                is_known = True
-            if len(body) > max_bytes:
-                break
-        else:
+    size = int(declared) if declared.isdecimal() else 0
+    body, pieces, is_known = bytearray(), request.stream(), False
+    while True:
+        if size > _settings(request).max_body_bytes and not is_known:
+            await run_in_threadpool(request.app.state.platform.authentication.caller, request)
+            is_known = True
+        if size > max_bytes:
+            raise InvalidArgument.field(_BODY, f"is larger than the limit of {max_bytes} bytes")
+        piece = await anext(pieces, None)
+        if piece is None:
             return bytes(body)
-    raise InvalidArgument.field(_BODY, f"is larger than the limit of {max_bytes} bytes")
+        body += piece
+        size = max(size, len(body))
 
 
-async def _know(request: Request) -> None:
-    await run_in_threadpool(request.app.state.platform.authentication.caller, request)
+def _settings(request: Request) -> Settings:
+    found: Settings = request.app.state.platform.settings
+    return found
 
 
-@contextmanager
-def read_in_turn(body: bytes) -> Iterator[None]:
+def read_in_turn(body: bytes) -> AbstractContextManager[None]:
     """To be held while a body is read as JSON: a large one takes many times its size meanwhile, so few at a time.
 
     Raises Unavailable where the others take too long.
     """
-    if len(body) <= _LARGE_BYTES:
-        yield
-        return
-    if not _turns.acquire(timeout=_WAIT_SECONDS):
-        raise Unavailable("too many large requests are being read just now")
-    try:
-        yield
-    finally:
-        _turns.release()
+    return _LARGE.take() if len(body) > _LARGE_BYTES else nullcontext()
 
 
 #: A request's body, and that of a request which brings files.

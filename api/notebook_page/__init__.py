@@ -7,7 +7,6 @@ harmless. The headers keep a browser from running or fetching anything even if s
 from __future__ import annotations
 
 import html
-import threading
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -16,11 +15,12 @@ from typing import Any, Final
 
 import nh3
 
-from core.errors import FailedPrecondition, Unavailable
+from api.turns import Turns
+from core.errors import FailedPrecondition
 
 MAX_BYTES: Final = 20 << 20
-#: Making HTML of a large notebook takes seconds and much memory: so many at a time in one process.
-_AT_ONCE, _WAIT_SECONDS = 2, 5.0
+#: Making HTML of a large notebook takes seconds and much memory.
+_TURNS = Turns(2, 5.0, "pages are made of notebooks")
 _FOLDER = Path(__file__).parent
 
 PAGE_HEADERS: Mapping[str, str] = {
@@ -75,7 +75,6 @@ _TEMPLATE = """\
 {{ super() }}
 {%- endblock codecell %}
 """
-_turns = threading.BoundedSemaphore(_AT_ONCE)
 
 
 def notebook_page(content: bytes, title: str) -> bytes:
@@ -85,21 +84,16 @@ def notebook_page(content: bytes, title: str) -> bytes:
         raise FailedPrecondition(
             f"the notebook has {len(content):,} bytes, and pages are made of up to {MAX_BYTES:,}: get it as ipynb"
         )
-    if not _turns.acquire(timeout=_WAIT_SECONDS):
-        raise Unavailable("pages are being made of too many notebooks just now")
-    try:
-        body = _body(content)
-    finally:
-        _turns.release()
-    clean = nh3.clean(
-        body,
-        tags=_TAGS,
-        clean_content_tags={"script", "style"},
-        attributes=_ATTRIBUTES,
-        attribute_filter=_kept,
-        filter_style_properties=_STYLES,
-        url_schemes={"data", "http", "https", "mailto"},
-    )
+    with _TURNS.take():
+        clean = nh3.clean(
+            _body(content),
+            tags=_TAGS,
+            clean_content_tags={"script", "style"},
+            attributes=_ATTRIBUTES,
+            attribute_filter=_kept,
+            filter_style_properties=_STYLES,
+            url_schemes={"data", "http", "https", "mailto"},
+        )
     head = f"<meta charset=utf-8><title>{html.escape(title)}</title><style>{_style()}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{clean}</body></html>".encode()
 

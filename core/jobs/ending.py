@@ -65,6 +65,7 @@ def record_exits(database: Database, job_id: str, attempt: int, ends: Mapping[in
     hosts may differ. Of ends that come together the first given counts as the first seen. A rank that has ended
     already is passed over; raises Superseded where all have, or the job is gone.
     """
+    notebooks = {rank: zlib.compress(end.notebook) for rank, end in ends.items() if end.notebook is not None}
     with database.transaction() as connection:
         job = lock_job(connection, job_id)
         told = _told(connection, job, attempt, ends)
@@ -73,9 +74,8 @@ def record_exits(database: Database, job_id: str, attempt: int, ends: Mapping[in
         )
         if not moved:
             raise Superseded(f"ranks {', '.join(map(str, sorted(ends)))} of job {job_id} have ended already")
-        for rank in moved:
-            if (notebook := ends[rank].notebook) is not None:
-                _keep_notebook(connection, job_id, attempt, rank, notebook)
+        for rank in notebooks.keys() & set(moved):
+            _keep_notebook(connection, job_id, attempt, rank, notebooks[rank])
         if run_if_all_started(connection, job):
             job = lock_job(connection, job_id)
         return settle(connection, job)
@@ -203,13 +203,14 @@ _RUNS = text(
 def keep_running_notebook(database: Database, job_id: str, attempt: int, rank: int, content: bytes) -> None:
     """What a notebook has come to, of a rank that is still running; of any other nothing is kept."""
     running = {"job": job_id, "attempt": attempt, "rank": rank, "running": RankState.RUNNING.value}
+    packed = zlib.compress(content)
     with database.transaction() as connection:
         if connection.execute(_RUNS, running).first() is not None:
-            _keep_notebook(connection, job_id, attempt, rank, content)
+            _keep_notebook(connection, job_id, attempt, rank, packed)
 
 
-def _keep_notebook(connection: Connection, job_id: str, attempt: int, rank: int, content: bytes) -> None:
-    packed = zlib.compress(content)
+def _keep_notebook(connection: Connection, job_id: str, attempt: int, rank: int, packed: bytes) -> None:
+    """`packed` is compressed already: that takes a second for a large one, and others wait for the locks."""
     connection.execute(
         upsert(Notebook)
         .values(job_id=job_id, attempt=attempt, rank=rank, content=packed)

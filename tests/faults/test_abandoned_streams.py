@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(bool(can_make_hosts()), reason=can_make_hosts())
 _GONE_SECONDS = 60.0
 #: Opens so many streams, says so when something has come on each, and waits.
 _CLIENT = """
-import socket, sys, time
+import signal, socket, sys
 address, port, path, key, count = sys.argv[1:]
 request = f"GET {path} HTTP/1.1\\r\\nHost: x\\r\\nAuthorization: Bearer {key}\\r\\n\\r\\n".encode()
 streams = []
@@ -30,7 +30,7 @@ for stream in streams:
     while b"event: job" not in got:
         got += stream.recv(4096)
 print("open", flush=True)
-time.sleep(600)
+signal.pause()
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import orjson
 import pytest
 
 from core.nodes import ensure_node, ensure_pool
+from tests.faults.harness.chaos import let_pass
 from tests.lab.api_client import ApiClient
 from tests.lab.fake_engine import (
     DISK_FULL,
@@ -182,7 +182,7 @@ def test_host_lost_with_a_running_rank_is_waited_for_before_the_next_attempt(
     try:
         wait_until(lambda: ranks_of(platform.client, job)[0]["state"] == "LOST", 30, "the rank is lost")
         # That nothing follows can only be seen by waiting: so long that several sweeps would have done it.
-        time.sleep(2)
+        let_pass(2)
         seen = platform.client.get(job)
         assert (seen["state"], seen["attempt"]) == ("RUNNING", 1), "what is lost may still run"
         assert lost.engine.running_count == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.harness.chaos import let_pass
 from tests.lab.api_client import ApiClient
 from tests.lab.images import BUSYBOX, ensure_busybox
 from tests.lab.platform import Platform, wait_until
@@ -50,7 +51,7 @@ class Flood:
     def _ask(self) -> None:
         due = time.monotonic()
         while (now := time.monotonic()) < self._over:
-            time.sleep(max(0.0, due - now))
+            let_pass(due - now)
             due += self._pause
             answer = self._client.http.post("/batchJobs", json=_BODY)
             with self._lock:

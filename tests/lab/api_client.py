@@ -80,6 +80,7 @@ class ApiClient:
                 return job
             if time.monotonic() > deadline:
                 raise AssertionError(f"after {seconds} s still {job['state']}: {job['status']}")
+            # Nothing tells a client that asks; those that watch are tested elsewhere.
             time.sleep(every)
 
     def wait_end(self, job_id: str, seconds: float = 60) -> Json:

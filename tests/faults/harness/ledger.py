@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from tests.faults.harness.chaos import let_pass
 from tests.faults.harness.journal import Journal
 
 Json = dict[str, Any]
@@ -102,7 +103,7 @@ class LedgerClient:
                 raise NotAccepted(f"{method} {path}: {status} {answer}")
             if time.monotonic() > deadline:
                 raise NotAccepted(f"{method} {path}: not taken within {seconds} s; the last answer was {status}")
-            time.sleep(_AGAIN_SECONDS)
+            let_pass(_AGAIN_SECONDS)
 
     def _call(self, method: str, path: str, known: Json, *, key: str = "", **options: Any) -> tuple[int, Json]:
         call = next(self._calls)

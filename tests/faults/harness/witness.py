@@ -20,6 +20,7 @@ from typing import Any
 
 import docker
 
+from tests.faults.harness.chaos import let_pass
 from tests.faults.harness.journal import Journal
 
 _ACTIONS = ("create", "start", "die", "oom", "destroy")
@@ -89,7 +90,7 @@ class _Listener:
                 since, seconds = until, _STRETCH_SECONDS
             except (docker.errors.DockerException, OSError, ValueError) as error:
                 self._journal.write(engine=self._name, unheard=repr(error)[:200])
-                time.sleep(_AGAIN_SECONDS)
+                let_pass(_AGAIN_SECONDS)
 
     def hear(self, since: float, until: float) -> None:
         """Write down what happened, and happens, in a stretch of time."""
