@@ -121,6 +121,11 @@ class Settings(BaseSettings):
         default=1 << 30, ge=1 << 10, description="output kept of an attempt; each rank has an equal share"
     )
     log_flush_seconds: float = Field(default=0.25, description="captured output is stored at least so often")
+    object_store_url: str = Field(
+        default="",
+        description="file:///folder, s3://bucket/prefix, gs:// or az://, where what ended jobs left is kept;"
+        " empty = in the database, and by workers that do not reach the store",
+    )
     notebook_max_bytes: int = 64 << 20
     notebook_seconds: float = Field(
         default=5.0,

@@ -23,7 +23,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 #: Beside the first account's file, that of the account which runs the platform.
 OPERATOR_FILE = "operator.env"
 #: What `down --purge` may remove; a folder that held something else before keeps that.
-_OURS = ("venv", "log", "pycache", "samples", "env", OPERATOR_FILE, "secret-keys", "processes.json", "lock")
+_OURS = ("venv", "log", "pycache", "samples", "objects", "env", OPERATOR_FILE, "secret-keys")
+_OURS += ("processes.json", "lock")
 _LINKED = ("postgres", "valkey")
 
 
@@ -55,6 +56,11 @@ class Home:
     def secret_keys_file(self) -> Path:
         """The keys that seal secrets. Whoever loses it has lost every secret."""
         return self.path / "secret-keys"
+
+    @property
+    def objects(self) -> Path:
+        """What ended jobs left, where no other object store is named."""
+        return self.path / "objects"
 
     @property
     def runtime(self) -> Path:

@@ -38,6 +38,7 @@ def service_environment(home: Home, *, database_url: str, broker_url: str, port:
         "LONGSHORE_WORKER_GROUP": os.environ.get("LONGSHORE_WORKER_GROUP", "local"),
         "LONGSHORE_INSTALLATION": home.installation,
         "LONGSHORE_SECRET_KEYS_FILE": os.environ.get("LONGSHORE_SECRET_KEYS_FILE", str(home.secret_keys_file)),
+        "LONGSHORE_OBJECT_STORE_URL": os.environ.get("LONGSHORE_OBJECT_STORE_URL", home.objects.as_uri()),
         # Modules come from the checkout: what is run is what is there to be read.
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",
