@@ -23,8 +23,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 #: Beside the first account's file, that of the account which runs the platform.
 OPERATOR_FILE = "operator.env"
 #: What `down --purge` may remove; a folder that held something else before keeps that.
-_OURS = ("venv", "log", "pycache", "samples", "objects", "env", OPERATOR_FILE, "secret-keys")
-_OURS += ("processes.json", "lock")
+_FOLDERS = ("venv", "log", "pycache", "samples", "objects")
+_FILES = ("env", OPERATOR_FILE, "secret-keys", "processes.json", "lock")
 _LINKED = ("postgres", "valkey")
 
 
@@ -98,12 +98,10 @@ class Home:
         remove_directory(self.runtime)
         with contextlib.suppress(OSError):  # Another installation's data is there, or nothing ever was.
             OPEN_STATE.rmdir()
-        for name in _OURS:
-            path = self.path / name
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        for name in _FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
         if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
 
