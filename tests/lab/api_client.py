@@ -51,8 +51,23 @@ class ApiClient:
 
     def logs(self, job_id: str, **params: Any) -> list[Json]:
         """Every entry, oldest first."""
+        return list(self.each_entry(job_id, **params))
+
+    def each_entry(self, job_id: str, **params: Any) -> Iterator[Json]:
+        """The same, a page at a time in memory."""
         query = {"startFromHead": "true", "pageSize": 10_000, **params}
-        return list(self._pages(f"/batchJobs/{job_id}:getLogs", "entries", query))
+        yield from self._pages(f"/batchJobs/{job_id}:getLogs", "entries", query)
+
+    def newest(self, job_id: str, count: int) -> list[Json]:
+        """The last entries, newest first."""
+        entries: list[Json] = self._call("GET", f"/batchJobs/{job_id}:getLogs", params={"pageSize": count})[
+            "entries"
+        ]
+        return entries
+
+    def ranks(self, job_id: str) -> list[Json]:
+        """Every rank of the latest attempt."""
+        return list(self._pages(f"/batchJobs/{job_id}/ranks", "ranks", {"pageSize": 200}))
 
     def lines(self, job_id: str, rank: int | None = None) -> list[str]:
         """Every line, of one rank or of all."""

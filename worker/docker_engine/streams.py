@@ -40,7 +40,8 @@ _LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError
 
 @dataclass(frozen=True)
 class ContainerEvent:
-    """`action` is the engine's: start, die, oom, kill. `labels` are all its attributes, as `signal`."""
+    """`action` is the engine's: start, die, oom, kill. `labels` are all its attributes, as `signal`
+    and `exitCode`."""
 
     key: RankKey
     container_id: str

@@ -33,6 +33,7 @@ from worker.supervisor.pulls import Pulls
 from worker.supervisor.rank_watch import RankWatch
 from worker.supervisor.reconcile import compare
 from worker.supervisor.scope import NodeScope
+from worker.supervisor.told_exits import ToldExits
 from worker.supervisor.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
@@ -55,12 +56,12 @@ class NodeWatch:
         self._writer = LogWriter(scope)
         self._pulls = Pulls(scope)
         self._watching: dict[RankKey, RankWatch] = {}
+        self._told = ToldExits()
         self._listing_due = asyncio.Event()
         self._facts_due_at = 0.0
         #: a swarm's networks are removed by those who manage it
         self._manages = False
-        #: of an engine that ends its containers when it is restarted
-        self._engine_started_at: datetime | None = None
+        self._facts_asked: asyncio.Task[EngineFacts] | None = None
         settings = scope.settings
         self._floor = Floor(settings.min_free_disk_bytes, settings.min_free_inodes)
         self._relief = DiskRelief(scope, settings.min_free_disk_bytes)
@@ -126,6 +127,7 @@ class NodeWatch:
             self._notice(event)
 
     def _notice(self, event: ContainerEvent) -> None:
+        self._told.notice(event)
         if event.action == "start":
             self._watch(event.key, event.container_id, event.labels.get, is_new=True)
         elif event.action == "oom":
@@ -148,6 +150,8 @@ class NodeWatch:
             self._writer,
             key,
             container_id,
+            self._told,
+            self._engine_began,
             keeps_notebook=label(LABEL_EXECUTOR) == "notebook",
             in_gang=label(LABEL_NETWORK) == "gang",
             log_limit_bytes=self._scope.settings.log_max_bytes // _gang_size(label(LABEL_RANKS)),
@@ -186,7 +190,9 @@ class NodeWatch:
             if await scope.verb(record_answer, scope.database, scope.node.id, version):
                 scope.bell.schedule(scope.node.pool_row)
         rows = await scope.verb(watched_ranks, scope.database, scope.node.id)
+        told_of = self._told.known()
         listing = await scope.engine.list_containers()
+        self._told.forget(told_of - {container.container_id for container in listing})
         findings = compare(
             rows,
             listing,
@@ -196,7 +202,6 @@ class NodeWatch:
         )
         for key, container in findings.watch:
             self._watch(key, container.container_id, container.labels.get, is_new=False)
-            self._watching[key].engine_started_at = self._engine_started_at
         for key in findings.vanished:
             # Its watch finds nothing at the engine, and records that.
             self._watch(key, key.container_name, dict[str, str]().get, is_new=False)
@@ -211,11 +216,21 @@ class NodeWatch:
     async def _record_facts(self, facts: EngineFacts) -> None:
         scope = self._scope
         self._manages = facts.swarm_role == MANAGER
-        self._engine_started_at = None if facts.keeps_containers else facts.started_at
         if await scope.verb(record_facts, scope.database, scope.node.id, facts, self._floor):
             scope.bell.schedule(scope.node.pool_row)
         self._relief.notice(facts)
         self._facts_due_at = asyncio.get_running_loop().time() + scope.settings.facts_seconds
+
+    async def _engine_began(self) -> datetime | None:
+        """When the engine's present run began, if it ends its containers when it is restarted.
+
+        Asked anew each time, as it may just have been; those who ask at the same time share an answer.
+        """
+        if self._facts_asked is None or self._facts_asked.done():
+            # Not in the group: a failure is of those who asked.
+            self._facts_asked = asyncio.create_task(self._scope.engine.facts())
+        facts = await asyncio.shield(self._facts_asked)
+        return None if facts.keeps_containers else facts.started_at
 
     async def _finish(self, key: RankKey) -> None:
         """The row says ended; what is left of the finaliser's work is the container and the slot."""

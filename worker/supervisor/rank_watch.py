@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -22,6 +24,7 @@ from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.output_capture import OutputCapture
 from worker.supervisor.running_notebook import keep_while_running
 from worker.supervisor.scope import NodeScope
+from worker.supervisor.told_exits import ToldExits
 from worker.supervisor.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
@@ -40,6 +43,8 @@ class RankWatch:
         writer: LogWriter,
         key: RankKey,
         container_id: str,
+        told: ToldExits,
+        engine_began: Callable[[], Awaitable[datetime | None]],
         *,
         keeps_notebook: bool,
         in_gang: bool,
@@ -50,6 +55,9 @@ class RankWatch:
         self._output = OutputCapture(scope, writer, key, container_id, limit_bytes=log_limit_bytes)
         self.key = key
         self._container_id = container_id
+        self._told = told
+        #: of an engine that ends its containers when it is restarted; by its own clock
+        self._engine_began = engine_began
         self._keeps_notebook = keeps_notebook
         self._in_gang = in_gang
         self._is_new = is_new
@@ -58,8 +66,6 @@ class RankWatch:
         self.out_of_memory = asyncio.Event()
         #: the engine was asked, by whomever, to kill the container
         self.killed_by_call = False
-        #: of an engine that ends its containers when it is restarted, where this one was found by a listing
-        self.engine_started_at: datetime | None = None
 
     async def run(self) -> None:
         """Watch until the slot is free. Raises NodeUnreachable where the engine goes away for long."""
@@ -106,13 +112,17 @@ class RankWatch:
         # An init that is killed itself says nothing any more; only the engine, or its host, can do that.
         return signal.SIGKILL.value if seen.exit_code == _KILLED and self.killed_by_call else None
 
-    def _outlived_by(self, seen: Observation) -> bool:
-        """Whether the engine's present run began after the container was started; both by the engine's clock."""
-        if self.engine_started_at is None or seen.started_at is None:
-            return False
-        return seen.started_at < self.engine_started_at
+    async def _judged(self, seen: Observation) -> tuple[Observation, bool]:
+        """What is known of the end, and whether it is the doing of the engine: of one that ends its containers
+        when it is restarted, and was restarted after the container's start."""
+        told = self._told.own_exit(self._container_id)
+        if told is not None:
+            return replace(seen, exit_code=told), False
+        restarted_at = await self._engine_began()
+        return seen, bool(restarted_at and seen.started_at and seen.started_at < restarted_at)
 
     async def _record_end(self, seen: Observation) -> None:
+        seen, engine_restarted = await self._judged(seen)
         notebook, note = await self._read_notebook()
         last_line = await self._output.last_line()
         if notebook is not None and seen.exit_code:
@@ -127,7 +137,7 @@ class RankWatch:
             notebook=notebook,
             last_lines=await self._output.last_lines() if seen.exit_code else "",
             signal=self._signal(seen),
-            engine_restarted=self._outlived_by(seen),
+            engine_restarted=engine_restarted,
         )
         try:
             await self._scope.process.exits.give(self.key, end)
