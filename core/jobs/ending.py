@@ -22,7 +22,7 @@ from core.models import Job, Notebook, Rank
 from core.states import RankState
 
 #: What an engine says, when it is started again, of an end that it did not see.
-_UNSEEN_EXIT = 255
+_UNSEEN_EXITS = frozenset({0, 255})
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _rank_end(rank: int, end: RankExit, killed: bool | None) -> RankEnd:
         to=to,
         reason=reason,
         message=_storable(end.last_line),
-        exit_code=None if reason == ENGINE_RESTARTED and end.exit_code == _UNSEEN_EXIT else end.exit_code,
+        exit_code=None if end.engine_restarted and end.exit_code in _UNSEEN_EXITS else end.exit_code,
         signal=end.signal,
         oom_killed=end.oom_killed,
         started_at=end.started_at,
@@ -123,7 +123,7 @@ def _meaning(end: RankExit, killed: bool | None) -> tuple[RankState, str]:
     """
     if end.engine_restarted and killed is None:
         return RankState.FAILED, ENGINE_RESTARTED
-    if end.exit_code == 0:
+    if end.exit_code == 0 and not end.engine_restarted:
         return RankState.SUCCEEDED, "CHILD_OUT_OF_MEMORY" if end.oom_killed else ""
     if killed is not None:
         return RankState.STOPPED, "KILLED" if killed else "STOPPED"

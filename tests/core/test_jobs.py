@@ -28,7 +28,7 @@ from core.jobs.submitting import Submission, submit
 from core.jobs.sweeping import find_due, live_groups
 from core.nodes import ensure_node, ensure_pool, nodes_of_group
 from core.spec import JobSpec, ShellExecutor
-from core.states import JobState
+from core.states import JobState, RankState
 
 RANGE = IPv4Network("10.201.0.0/16")
 _numbers = itertools.count()
@@ -163,7 +163,7 @@ def test_record_created_of_another_image_than_the_gangs_is_refused_and_keeps_the
     assert launching.still_held(pool.database, job, 1, [0, 1]) == [1]
 
 
-@pytest.mark.parametrize("code", [0, 143])
+@pytest.mark.parametrize("code", [1, 143])
 def test_exit_of_a_rank_that_its_engines_restart_ended_is_no_success(pool: Pool, code: int) -> None:
     job = pool.run(1)
     end = replace(exit_with(code), engine_restarted=True)
@@ -174,20 +174,23 @@ def test_exit_of_a_rank_that_its_engines_restart_ended_is_no_success(pool: Pool,
     assert record.status == said
 
 
-def test_exit_that_an_engine_did_not_see_before_its_restart_has_no_code(pool: Pool) -> None:
+@pytest.mark.parametrize("code", [0, 255])
+def test_exit_that_an_engine_did_not_see_before_its_restart_has_no_code(pool: Pool, code: int) -> None:
     job = pool.run(1)
-    ending.record_exits(pool.database, job, 1, {0: replace(exit_with(255), engine_restarted=True)})
-    said = "the job failed on node local: its engine was restarted, and how it ended is not known: bye 255"
+    ending.record_exits(pool.database, job, 1, {0: replace(exit_with(code), engine_restarted=True)})
+    said = f"the job failed on node local: its engine was restarted, and how it ended is not known: bye {code}"
     assert get_job(pool.database, pool.account, job).status == said
     assert get_rank(pool.database, pool.account, job, 0, attempt=None).exit_code is None
 
 
-def test_exit_of_a_rank_that_was_told_to_stop_is_a_stop_whatever_its_engine_did(pool: Pool) -> None:
+@pytest.mark.parametrize("code", [0, 143, 255])
+def test_exit_of_a_rank_that_was_told_to_stop_is_a_stop_whatever_its_engine_did(pool: Pool, code: int) -> None:
     job = pool.run(1)
     stopping.cancel(pool.database, pool.account, job)
     intend_signals(pool.database, job, 1, terminate=[0], kill=[])
-    ending.record_exits(pool.database, job, 1, {0: replace(exit_with(143), engine_restarted=True)})
+    ending.record_exits(pool.database, job, 1, {0: replace(exit_with(code), engine_restarted=True)})
     assert pool.state(job) is JobState.CANCELLED
+    assert get_rank(pool.database, pool.account, job, 0, attempt=None).state is RankState.STOPPED
 
 
 def test_record_exits_of_every_rank_completes_the_job_and_frees_its_slots(pool: Pool) -> None:
