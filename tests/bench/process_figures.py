@@ -37,8 +37,17 @@ def resident_mib(pid: int) -> int:
     return _status_mib(pid, "VmRSS")
 
 
+def resident_kib(pid: int) -> int:
+    """The same, for what is small."""
+    return _status_kib(pid, "VmRSS")
+
+
 def _status_mib(pid: int, field: str) -> int:
+    return _status_kib(pid, field) >> 10
+
+
+def _status_kib(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
-            return int(line.split()[1]) >> 10
+            return int(line.split()[1])
     return 0

@@ -1,0 +1,96 @@
+"""Programs that print: as ranks of a job, and as containers straight on the engine, read by curl."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import docker
+
+from tests.lab.images import BUSYBOX, PYTHON
+from tests.lab.platform import ENGINE
+
+_LINE = "x" * 99
+#: As the platform has the engine keep output: what is printed must fit.
+_LOG = {"type": "json-file", "config": {"max-size": "50m", "max-file": "5"}}
+#: Prints what it is told in lines of 100 bytes, no faster than it is told, and how long that took.
+_PACED = """\
+import os, sys, time
+rate, seconds = int(sys.argv[1]), float(sys.argv[2])
+piece = (b"x" * 99 + b"\\n") * (rate // 1000)
+begun = time.monotonic()
+for number in range(1, int(seconds * 10) + 1):
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[os.write(1, rest):]
+    time.sleep(max(0.0, begun + number / 10 - time.monotonic()))
+print("took", time.monotonic() - begun, flush=True)
+"""
+
+
+def as_fast_as_it_can(size_bytes: int) -> str:
+    """A shell command that prints so much, in lines of 100 bytes."""
+    return f"yes {_LINE} | head -c {size_bytes}"
+
+
+def paced(bytes_per_second: int, seconds: float) -> list[str]:
+    """Arguments of Python: prints at a rate, and at the end `took` and the seconds that it needed."""
+    return ["-u", "-c", _PACED, str(bytes_per_second), str(seconds)]
+
+
+class RawPrinters:
+    """Containers of the engine, with nothing in front of it."""
+
+    def __init__(self) -> None:
+        self._api: Any = docker.APIClient(base_url=ENGINE, version="auto", timeout=600)
+
+    def read_rate(self, count: int, size_bytes: int) -> float:
+        """Bytes a second that as many of curl read, all together, of containers that print as fast as they can."""
+        command = ["sh", "-c", as_fast_as_it_can(size_bytes)]
+        with self._created(BUSYBOX, [command] * count) as containers:
+            begun = time.monotonic()
+            for container in containers:
+                self._api.start(container)
+            readers = [_curl(container) for container in containers]
+            sizes = [int(reader.communicate()[0]) for reader in readers]
+            took = time.monotonic() - begun
+        # Each frame of a line has a head of eight bytes; a follower of 20.10 may miss the last ones.
+        lines = size_bytes // 100
+        assert all(size >= 0.99 * (size_bytes + 8 * lines) for size in sizes), sizes
+        return count * size_bytes / took
+
+    def paced_seconds(self, bytes_per_second: int, seconds: float) -> float:
+        """What `paced` takes where nobody reads."""
+        with self._created(PYTHON, [["python3", *paced(bytes_per_second, seconds)]]) as (container,):
+            self._api.start(container)
+            self._api.wait(container)
+            last = self._api.logs(container, tail=1).decode()
+        return float(last.split()[1])
+
+    @contextmanager
+    def _created(self, image: str, commands: list[list[str]]) -> Iterator[list[str]]:
+        config = self._api.create_host_config(network_mode="none", log_config=_LOG)
+        made = [
+            str(
+                self._api.create_container(image, entrypoint=command[:1], command=command[1:], host_config=config)[
+                    "Id"
+                ]
+            )
+            for command in commands
+        ]
+        try:
+            yield made
+        finally:
+            for container in made:
+                self._api.remove_container(container, force=True)
+
+
+def _curl(container: str) -> subprocess.Popen[bytes]:
+    url = f"http://engine/containers/{container}/logs?follow=1&stdout=1&stderr=1"
+    socket = urlsplit(ENGINE).path
+    command = ["curl", "-sN", "--unix-socket", socket, "-o", "/dev/null", "-w", "%{size_download}", url]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
