@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from api.looking import Looking
 from core.database import Database
+from core.log_filter import LogFilter
 from core.log_tail import Attempt, NewEntry, edge, look_at
 from core.logs import LogPage, Position, read_page
 
@@ -85,7 +86,7 @@ class LogFeeds:
         """A follower that misses nothing of what is stored from now on, and may be told some that was before."""
         feed = self._feeds.get(attempt)
         if feed is None:
-            found = await self._read(partial(edge, self._database, attempt))
+            found = await self.read(partial(edge, self._database, attempt))
             # Another may have made it meanwhile: whatever it has told already is stored by now.
             feed = self._feeds.setdefault(attempt, Feed(found))
         follower = Follower()
@@ -99,21 +100,34 @@ class LogFeeds:
                 del self._feeds[attempt]
 
     async def page(
-        self, attempt: Attempt, ranks: Sequence[int] | None, limit: int, positions: Mapping[int, Position]
+        self,
+        attempt: Attempt,
+        ranks: Sequence[int] | None,
+        limit: int,
+        positions: Mapping[int, Position],
+        wanted: LogFilter,
     ) -> LogPage:
         """What is stored after these positions, oldest first; up to `limit` entries."""
         read = partial(
-            read_page, self._database, *attempt, ranks=ranks, limit=limit, from_head=True, positions=positions
+            read_page,
+            self._database,
+            *attempt,
+            ranks=ranks,
+            limit=limit,
+            from_head=True,
+            wanted=wanted,
+            positions=positions,
         )
-        return await self._read(read)
+        return await self.read(read)
+
+    async def read(self, call: Callable[[], T]) -> T:
+        """What the call answers, made when one of the readers is free."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def close(self) -> None:
         """End the look; the server ends the streams."""
         self._readers.shutdown(wait=False, cancel_futures=True)
         await self._looking.close()
-
-    async def _read(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
     async def _tell_news(self) -> None:
         feeds = dict(self._feeds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -14,6 +15,7 @@ from api.looking import LOOK_SECONDS
 from core.accounts import Caller
 from core.errors import Unavailable
 from core.jobs.reading import JobRecord
+from core.log_filter import LogFilter, chosen
 from core.log_tail import NewEntry
 from core.logs import LogEntry, Position
 
@@ -28,7 +30,7 @@ class Question:
     """What of the output is wanted, and from where on."""
 
     ranks: tuple[int, ...] | None
-    contains: bytes
+    wanted: LogFilter
     attempt: int
     positions: Mapping[int, Position] = field(default_factory=dict)
 
@@ -129,11 +131,11 @@ class LogStream:
     async def _stored(self) -> AsyncIterator[Entries]:
         attempt, has_more = (self._record.id, self._attempt), True
         while has_more and not self._is_revoked():
-            # Not filtered where it is read: a filter that lets nothing pass would keep a reader for a whole log.
-            page = await self._feeds.page(attempt, self._question.ranks, _ENTRIES, self._positions)
+            asked = self._question
+            page = await self._feeds.page(attempt, asked.ranks, _ENTRIES, self._positions, asked.wanted)
             self._positions, has_more = dict(page.positions), page.has_more
-            if wanted := self._wanted(page.entries):
-                yield Entries(self._attempt, wanted, self._positions)
+            if page.entries:
+                yield Entries(self._attempt, page.entries, self._positions)
 
     async def _live(self, follower: Follower) -> AsyncIterator[Entries]:
         """What the feed tells and was not read before, until the attempt is over or the client falls behind."""
@@ -142,12 +144,21 @@ class LogStream:
             for begin in range(0, len(fresh), _ENTRIES):
                 some = fresh[begin : begin + _ENTRIES]
                 self._positions = {**self._positions, **{new.entry.rank: new.after for new in some}}
-                if wanted := self._wanted([new.entry for new in some]):
+                if wanted := await self._wanted([new.entry for new in some]):
                     yield Entries(self._attempt, wanted, self._positions)
 
-    def _wanted(self, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
-        contains = self._question.contains
-        return [entry for entry in entries if contains in entry.record.data] if contains else entries
+    async def _wanted(self, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+        wanted = self._question.wanted
+        if wanted.regex is None:
+            return [entry for entry in entries if wanted.matches(entry.record)]
+        answers: list[bool] = []
+        while len(answers) < len(entries) and not self._is_revoked():
+            # An expression may be slow: not on the loop on which everybody waits, and not for long.
+            records = [entry.record for entry in entries[len(answers) :]]
+            answers += await self._feeds.read(partial(chosen, wanted, records))
+        if len(answers) < len(entries):
+            return []  # nothing may be told of what is not told whole: its id would go on after all of it
+        return [entry for entry, is_wanted in zip(entries, answers, strict=True) if is_wanted]
 
     def _is_fresh(self, new: NewEntry) -> bool:
         rank = new.entry.rank

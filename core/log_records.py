@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _HEADER = struct.Struct("<QBI")
+STDOUT, STDERR = 1, 2
 #: The stream of what the platform says in a rank's log, and the rank did not print.
 PLATFORM = 3
 _LEVEL = 1  # logs compress well at any level; the fastest costs the platform least

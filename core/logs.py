@@ -6,16 +6,39 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
+from core.log_filter import EVERYTHING, Effort, LogFilter
 from core.log_records import PLATFORM, LogRecord, decode_records, encode_records
 from core.models import LogChunk
 
 #: (seq of a chunk, index of a record in it): where the next record of a rank is to be read.
 Position = tuple[int, int]
 _WHOLE_CHUNK = 1 << 31
+#: What a record and a chunk cost beside their bytes, so that a page of a million empty lines ends too.
+_RECORD_BYTES = 64
+_CHUNK_BYTES = 4096
+# Steps into an index for each rank of the attempt, however much they have printed.
+_RANKS_WITH_OUTPUT = text(
+    "SELECT r.rank FROM ranks r CROSS JOIN LATERAL (SELECT 1 FROM log_chunks c WHERE c.job_id = r.job_id"
+    " AND c.attempt = r.attempt AND c.rank = r.rank ORDER BY c.seq LIMIT 1) printed"
+    " WHERE r.job_id = :job AND r.attempt = :attempt"
+)
+# Times never go back within a rank: the first chunk that reaches `:since` is found by halving.
+_FIRST_SINCE = text(
+    "WITH RECURSIVE halves(low, high) AS ("
+    " SELECT 0, coalesce((SELECT max(seq) + 1 FROM log_chunks"
+    " WHERE job_id = :job AND attempt = :attempt AND rank = :rank), 0)"
+    " UNION ALL"
+    " SELECT CASE WHEN middle.last_ns < :since THEN middle.seq + 1 ELSE low END,"
+    " CASE WHEN middle.last_ns < :since THEN high ELSE (low + high) / 2 END"
+    " FROM halves CROSS JOIN LATERAL (SELECT c.seq, c.last_ns FROM log_chunks c WHERE c.job_id = :job"
+    " AND c.attempt = :attempt AND c.rank = :rank AND c.seq >= (low + high) / 2 ORDER BY c.seq LIMIT 1) middle"
+    " WHERE low < high)"
+    " SELECT max(low) FROM halves"
+)
 
 
 @dataclass(frozen=True)
@@ -114,21 +137,24 @@ def read_page(
     ranks: Sequence[int] | None,
     limit: int,
     from_head: bool,
-    contains: bytes = b"",
+    wanted: LogFilter = EVERYTHING,
     since_ns: int = 0,
     positions: Mapping[int, Position] | None = None,
+    effort: Effort | None = None,
 ) -> LogPage:
     """Up to `limit` entries, merged by time, oldest first from the head or newest first from the tail.
 
     `positions` are those of the page before, in the same direction. They are kept per rank, so that a late
-    line of one rank is never jumped over because another rank was ahead.
+    line of one rank is never jumped over because another rank was ahead. A page ends when it has examined as much
+    as its effort allows, wanted or not: it may be short, even empty, and have more after it.
     """
+    effort = effort or Effort()
     with database.transaction() as connection:
-        wanted = list(ranks) if ranks is not None else _ranks_with_output(connection, job_id, attempt)
+        with_output = _ranks_with_output(connection, job_id, attempt) if ranks is None else ranks
         at: dict[int, Position] = dict(positions or {})
         streams = [
             _rank_entries(connection, job_id, attempt, rank, at.get(rank), from_head, since_ns)
-            for rank in sorted(set(wanted))
+            for rank in sorted(set(with_output))
         ]
         merged = heapq.merge(
             *streams,
@@ -137,18 +163,18 @@ def read_page(
         )
         entries: list[LogEntry] = []
         for entry, next_position in merged:
-            if len(entries) == limit:
+            if len(entries) == limit or effort.is_spent:
                 return LogPage(tuple(entries), at, has_more=True)
+            is_of_new_chunk = at.get(entry.rank, (-1, 0))[0] != next_position[0]
+            effort.spend(len(entry.record.data) + _RECORD_BYTES + _CHUNK_BYTES * is_of_new_chunk)
             at[entry.rank] = next_position
-            if contains in entry.record.data:
+            if wanted.matches(entry.record):
                 entries.append(entry)
     return LogPage(tuple(entries), at, has_more=False)
 
 
 def _ranks_with_output(connection: Connection, job_id: str, attempt: int) -> list[int]:
-    rows = connection.execute(
-        select(LogChunk.rank).where(LogChunk.job_id == job_id, LogChunk.attempt == attempt).distinct()
-    )
+    rows = connection.execute(_RANKS_WITH_OUTPUT, {"job": job_id, "attempt": attempt})
     return [rank for (rank,) in rows]
 
 
@@ -163,12 +189,12 @@ def _rank_entries(
 ) -> Iterator[tuple[LogEntry, Position]]:
     """One rank's entries in reading order, each with the position after it; one chunk in memory at a time."""
     query = select(LogChunk.seq, LogChunk.payload).where(
-        LogChunk.job_id == job_id,
-        LogChunk.attempt == attempt,
-        LogChunk.rank == rank,
-        LogChunk.last_ns >= since_ns,
+        LogChunk.job_id == job_id, LogChunk.attempt == attempt, LogChunk.rank == rank
     )
     query = query.order_by(LogChunk.seq if from_head else LogChunk.seq.desc()).limit(1)
+    if position is None and from_head and since_ns:
+        asked = {"job": job_id, "attempt": attempt, "rank": rank, "since": since_ns}
+        position = (connection.execute(_FIRST_SINCE, asked).scalar_one(), 0)
     while True:
         here = query
         if position is not None:
@@ -182,6 +208,8 @@ def _rank_entries(
             if records[entry_index].time_ns >= since_ns:
                 after = entry_index + 1 if from_head else entry_index
                 yield LogEntry(rank, records[entry_index]), (chunk.seq, after)
+            elif not from_head:
+                return
         position = (chunk.seq + 1, 0) if from_head else (chunk.seq - 1, _WHOLE_CHUNK)
 
 

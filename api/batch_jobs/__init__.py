@@ -8,6 +8,7 @@ from api.batch_jobs import (
     create_routes,
     file_routes,
     history_routes,
+    log_download_routes,
     log_routes,
     log_stream_routes,
     routes,
@@ -22,4 +23,5 @@ router.include_router(history_routes.router)
 router.include_router(log_routes.router)
 router.include_router(file_routes.router)
 router.include_router(log_stream_routes.router)
+router.include_router(log_download_routes.router)
 router.include_router(routes.router)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from api.batch_jobs.history_routes import ATTEMPT, rank_number
 from api.batch_jobs.log_position import position_token, read_position
+from api.batch_jobs.log_query import CHOICE, asked_filter, asked_ranks, asked_since_ns
 from api.batch_jobs.schema_out import LogEntryList, LogEntryRead, log_entries
 from api.dependencies import PlatformDep, caller_in_account
 from api.needs import Need, needs
@@ -19,31 +19,33 @@ from api.wire import query as wire_query
 from api.wire.query import read_query
 from api.wire.read_mask import ReadMask, read_mask_parameter
 from core.errors import InvalidArgument
-from core.jobs.reading import JobRecord, get_job, get_notebook
+from core.jobs.reading import get_job, get_notebook
 from core.logs import Position, read_page
 
 router = APIRouter()
 
 _LOG_QUERY = {
-    "ranks": wire_query.NUMBERS,
+    **CHOICE,
     "pageSize": wire_query.page_size(100, 10_000),
     "pageToken": wire_query.TEXT,
     "startTime": wire_query.TIME,
-    "filter": wire_query.TEXT,
     "startFromHead": wire_query.FLAG,
     "attempt": ATTEMPT,
     "readMask": read_mask_parameter(LogEntryRead),
 }
 _NOTEBOOK_QUERY = {"format": wire_query.TEXT, "attempt": ATTEMPT}
 _NOTEBOOK_TYPE = "application/x-ipynb+json"
-_MAX_NS = 2**63 - 1
 
 
 @router.get("/batchJobs/{job_id}:getLogs", **documented(answer=LogEntryList, query=_LOG_QUERY, errors=[501]))
 @needs(Need.READ)
 def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
     """A page of output, merged over ranks; newest first unless `startFromHead`. Of the latest attempt, unless one
-    is asked for."""
+    is asked for.
+
+    `stream`, `filter` (a text in the line) and `regex` (RE2) must all be met. A page examines a bounded amount of
+    output: where little of it is met, pages are short or empty, and go on by `nextPageToken` until that is empty.
+    """
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _LOG_QUERY)
     record = get_job(platform.database, caller.account, job_id)
@@ -62,8 +64,8 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
         ranks=ranks,
         limit=query["pageSize"],
         from_head=query["startFromHead"],
-        contains=query["filter"].encode(),
-        since_ns=min(max(query["startTime"], 0), _MAX_NS),
+        wanted=asked_filter(query),
+        since_ns=asked_since_ns(query),
         positions=positions,
     )
     answer = {
@@ -94,11 +96,3 @@ def get_executed_notebook(request: Request, job_id: str, rank: str, platform: Pl
         return Response(notebook, media_type=_NOTEBOOK_TYPE)
     page = notebook_page(notebook, f"{job_id}, rank {number}")
     return Response(page, media_type="text/html", headers=PAGE_HEADERS)
-
-
-def asked_ranks(query: Mapping[str, Any], record: JobRecord) -> tuple[int, ...] | None:
-    """The ranks that are asked for, None for all. Raises InvalidArgument where the job has not so many."""
-    ranks: tuple[int, ...] | None = query["ranks"]
-    if ranks is not None and ranks[-1] >= record.spec.num_ranks:
-        raise InvalidArgument.field("ranks", f"the job's ranks are 0 to {record.spec.num_ranks - 1}")
-    return ranks

@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from sse_starlette import ServerSentEvent
 
 from api.batch_jobs.log_position import position_token, read_position
-from api.batch_jobs.log_routes import asked_ranks
+from api.batch_jobs.log_query import CHOICE, asked_filter, asked_ranks
 from api.batch_jobs.schema_out import batch_job, log_entries
 from api.dependencies import Platform, PlatformDep, caller_in_account
 from api.event_stream import LAST_EVENT_ID, HeldStream, sent_event
@@ -19,7 +19,6 @@ from api.job_watch import Event
 from api.log_stream import Entries, LogStream, Question
 from api.needs import Need, needs
 from api.openapi.operations import documented
-from api.wire import query as wire_query
 from api.wire.json_text import dump_json
 from api.wire.query import read_query
 from core.accounts import Caller
@@ -28,8 +27,6 @@ from core.jobs.reading import JobRecord, get_job
 from core.jobs.watching import last_move
 
 router = APIRouter()
-
-_QUERY = {"ranks": wire_query.NUMBERS, "filter": wire_query.TEXT}
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,14 @@ class _Asked:
     bound_to: tuple[object, ...]
 
 
-@router.get("/batchJobs/{job_id}:streamLogs", **documented(stream=True, query=_QUERY, resumable=True))
+@router.get("/batchJobs/{job_id}:streamLogs", **documented(stream=True, query=CHOICE, resumable=True))
 @needs(Need.READ)
 async def stream_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
     """A job's output from its beginning, or from after `Last-Event-ID`, as it is printed, until the job has ended.
 
     Events: `log` (`attempt` and `entries` as getLogs has them, merged over ranks by time; its id goes on after
     them), then `end` (the whole BatchJob) or `deleted`, after which the stream is closed. Begins with the latest
-    attempt, and goes on with those that follow it.
+    attempt, and goes on with those that follow it. `stream`, `filter` and `regex` choose as in getLogs.
     """
     asked = await run_in_threadpool(_read, request, job_id, platform)
     held = ExitStack()
@@ -61,11 +58,11 @@ async def stream_logs(request: Request, job_id: str, platform: PlatformDep) -> R
 
 def _read(request: Request, job_id: str, platform: Platform) -> _Asked:
     caller = caller_in_account(request, platform)
-    query = read_query(request.query_params.multi_items(), _QUERY)
+    query = read_query(request.query_params.multi_items(), CHOICE)
     record = get_job(platform.database, caller.account, job_id)
-    ranks, contains = asked_ranks(query, record), query["filter"].encode()
-    bound_to = ("follow", caller.account, job_id, repr(ranks), query["filter"])
-    question = Question(ranks, contains, record.attempt)
+    ranks, wanted = asked_ranks(query, record), asked_filter(query)
+    bound_to = ("follow", caller.account, job_id, *(repr(query[name]) for name in CHOICE))
+    question = Question(ranks, wanted, record.attempt)
     given = request.headers.get(LAST_EVENT_ID)
     if given is not None:
         try:
@@ -73,7 +70,7 @@ def _read(request: Request, job_id: str, platform: Platform) -> _Asked:
         except InvalidArgument:
             fault = "must be the id of an event of this stream, of a call with the same parameters"
             raise InvalidArgument.field(LAST_EVENT_ID, fault) from None
-        question = Question(ranks, contains, min(attempt, record.attempt), positions)
+        question = Question(ranks, wanted, min(attempt, record.attempt), positions)
     return _Asked(caller, record, question, last_move(platform.database, record.id), bound_to)
 
 

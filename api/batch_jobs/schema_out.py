@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
+from api.batch_jobs.log_query import STREAM_NAMES
 from api.batch_jobs.run_policy_out import (
     ResourcesRead,
     RetryPolicyRead,
@@ -106,9 +107,12 @@ class BatchJobList(TypedDict):
 
 
 class LogEntryRead(TypedDict):
+    """Every field of the reference, and ours after them."""
+
     logTime: str
     rank: int
     message: str
+    stream: Annotated[str, names_of(*STREAM_NAMES.values(), "")]
 
 
 class LogEntryList(TypedDict):
@@ -202,12 +206,16 @@ def dry_run(caller: Caller, submission: Submission, spec: JobSpec, found: Outloo
 
 
 def log_entries(entries: Iterable[LogEntry]) -> list[LogEntryRead]:
-    """Captured lines on the wire: what is not UTF-8 is replaced, the newline that ended a line is left out."""
+    """Captured lines on the wire: what is not UTF-8 is replaced, the newline that ended a line is left out.
+
+    `stream` is empty where the platform says something, and not the rank.
+    """
     return [
         {
             "logTime": format_time_ns(entry.record.time_ns),
             "rank": entry.rank,
             "message": entry.record.data.removesuffix(b"\n").decode("utf-8", "replace"),
+            "stream": STREAM_NAMES.get(entry.record.stream, ""),
         }
         for entry in entries
     ]

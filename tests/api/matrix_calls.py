@@ -139,6 +139,7 @@ CALLS: Mapping[str, Call] = {
     f"GET {_A}/batchJobs/{{job_id}}:watch": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}:getLogs": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}:streamLogs": Call(Need.READ, _JOB),
+    f"GET {_A}/batchJobs/{{job_id}}:downloadLogs": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}/ranks": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}/ranks/{{rank}}": Call(Need.READ, _JOB),
     f"GET {_A}/batchJobs/{{job_id}}/ranks/{{rank}}/notebook": Call(Need.READ, _JOB),

@@ -72,6 +72,7 @@ def test_key_that_was_revoked_is_refused_within_a_second(served: Served, databas
         ("DELETE", "/batchJobs/{id}"),
         ("POST", "/batchJobs/{id}:cancel"),
         ("GET", "/batchJobs/{id}:getLogs"),
+        ("GET", "/batchJobs/{id}:downloadLogs"),
         ("GET", "/batchJobs/{id}/ranks/0/notebook"),
     ],
 )

@@ -22,7 +22,8 @@ from core.database import Database
 from core.jobs import job_moves, rank_moves
 from core.jobs.reading import get_job
 from core.jobs.watching import last_move
-from core.log_records import LogRecord
+from core.log_filter import EVERYTHING
+from core.log_records import STDERR, STDOUT, LogRecord
 from core.log_tail import NewEntry
 from core.logs import ChunkToStore, LogEntry, append_chunks
 from core.states import JobState
@@ -70,9 +71,9 @@ def say(database: Database, job_id: str) -> Say:
     """Store lines of a rank as one chunk, the first of them printed at that millisecond."""
     seqs: dict[tuple[int, int], int] = {}
 
-    def store(rank: int, at: int, *said: str, attempt: int = 1) -> None:
+    def store(rank: int, at: int, *said: str, attempt: int = 1, stream: int = STDOUT) -> None:
         records = [
-            LogRecord(START_NS + (at + index) * MILLISECOND, 1, f"{line}\n".encode())
+            LogRecord(START_NS + (at + index) * MILLISECOND, stream, f"{line}\n".encode())
             for index, line in enumerate(said)
         ]
         seq = seqs[attempt, rank] = seqs.get((attempt, rank), -1) + 1
@@ -124,6 +125,46 @@ def test_stream_goes_on_after_any_of_its_events_without_gap_or_repeat(
         assert sorted(lines(seen) + lines(rest)) == sorted([*whole, "last"])
 
 
+def test_stream_and_regex_choose_lines_stored_and_new_and_the_id_goes_on_with_them_alone(
+    served: Served, database: Database, job_id: str, say: Say
+) -> None:
+    say(0, 0, "loss 1", "loss x")
+    say(1, 0, "loss 2", stream=STDERR)
+    chosen = {"regex": r"^loss \d$", "stream": "stdout"}
+    with following(served, job_id, **chosen) as reader:
+        wait_until(lambda: lines(reader) == ["loss 1"], 10, "what was stored is told")
+        say(1, 10, "loss 3", stream=STDERR)
+        say(0, 10, "noise", "loss 4")
+        wait_until(lambda: lines(reader) == ["loss 1", "loss 4"], 10, "what comes is told")
+    assert {entry["stream"] for _, _, data in reader.events for entry in data["entries"]} == {"stdout"}
+    last_id = reader.events[-1][1]
+    end(database, job_id)
+    with following(served, job_id, last_id, **chosen) as rest:
+        assert rest.closed.wait(10)
+    assert rest.names() == ["end"]
+    for params in ({}, {**chosen, "stream": "stderr"}, {**chosen, "regex": "^loss"}):
+        with following(served, job_id, last_id, **params) as refused:
+            assert refused.status == 400
+    with following(served, job_id, stream="stderr") as other:
+        assert other.closed.wait(10)
+    assert lines(other) == ["loss 2", "loss 3"]
+
+
+@pytest.mark.timeout(120)
+def test_slow_expression_holds_up_nobody_else(served: Served, database: Database, job_id: str, say: Say) -> None:
+    hard = "ab" * 8191
+    with (
+        following(served, job_id, regex="(?:(?:a|b)?){900}c") as slow,
+        following(served, job_id, filter="hello") as other,
+    ):
+        for number in range(2):
+            say(0, 100 * number, *[hard] * 6, "hello")
+            wait_until(lambda: len(lines(other)) == number + 1, 10, "others are told")  # noqa: B023
+        end(database, job_id)
+        assert other.closed.wait(10) and slow.closed.wait(90)
+    assert lines(slow) == [] and slow.names() == ["end"]
+
+
 def test_filter_and_ranks_choose_lines_stored_and_new_and_the_id_goes_on_with_them_alone(
     served: Served, database: Database, job_id: str, say: Say
 ) -> None:
@@ -144,7 +185,9 @@ def test_filter_and_ranks_choose_lines_stored_and_new_and_the_id_goes_on_with_th
             assert refused.status == 400
 
 
-@pytest.mark.parametrize(("name", "value"), [("ranks", "2"), ("ranks", "x"), ("stream", "1")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("ranks", "2"), ("ranks", "x"), ("stream", "1"), ("regex", "("), ("streams", "stdout")]
+)
 def test_stream_with_a_wrong_parameter_is_refused_naming_it(
     served: Served, job_id: str, name: str, value: str
 ) -> None:
@@ -186,7 +229,7 @@ def test_client_that_falls_behind_is_told_everything_all_the_same(
 
     async def follow() -> tuple[list[str], list[str]]:
         feeds, watch = LogFeeds(database), JobWatch(database)
-        stream = LogStream(feeds, watch, caller, record, Question(None, b"", 1))
+        stream = LogStream(feeds, watch, caller, record, Question(None, EVERYTHING, 1))
         told, said = list[str](), ["first"]
         async for event in stream.events(last_move(database, record.id)):
             if not isinstance(event, Entries):

@@ -12,6 +12,7 @@ from sqlalchemy import insert
 
 from core.database import Database
 from core.jobs import job_moves, rank_moves
+from core.log_filter import EXAMINED_BYTES
 from core.log_records import LogRecord
 from core.logs import ChunkToStore, append_chunks
 from core.models import Notebook
@@ -110,6 +111,75 @@ def test_get_logs_with_a_filter_gives_the_lines_that_hold_it(admin: httpx.Client
     assert _lines(_pages(admin, logged, filter="LINE")) == []
 
 
+@pytest.fixture
+def mixed(database: Database, create: Create) -> str:
+    """A job that prints on both streams, and whose output was cut."""
+    job_id = create()
+    said = [(1, b"epoch 1 loss 0.5\n"), (2, b"warning: hot\n"), (1, b"epoch 2 loss 0.25\xff\n"), (3, b"cut\n")]
+    records = [LogRecord(START_NS + index, stream, data) for index, (stream, data) in enumerate(said)]
+    append_chunks(database, [ChunkToStore(job_id, 1, 0, 0, records, 0, 0)])
+    return job_id
+
+
+@pytest.mark.parametrize(
+    ("params", "found"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"stream": ""}, [0, 1, 2, 3]),
+        ({"stream": "stdout"}, [0, 2]),
+        ({"stream": "stderr"}, [1]),
+        ({"regex": r"loss 0\.\d$"}, [0]),
+        ({"regex": r"(?i)LOSS 0\.\d+\C?$"}, [0, 2]),
+        ({"regex": "^(warning|cut)"}, [1, 3]),
+        ({"regex": "o", "filter": "2"}, [2]),
+        ({"regex": "o", "filter": "hot", "stream": "stdout"}, []),
+        ({"regex": ""}, [0, 1, 2, 3]),
+    ],
+)
+def test_get_logs_chooses_by_stream_and_regex_and_says_the_stream(
+    admin: httpx.Client, mixed: str, params: dict[str, str], found: list[int]
+) -> None:
+    entries = [
+        entry for page in _pages(admin, mixed, pageSize=1, startFromHead="true", **params) for entry in page
+    ]
+    messages = ["epoch 1 loss 0.5", "warning: hot", "epoch 2 loss 0.25\ufffd", "cut"]
+    streams = ["stdout", "stderr", "stdout", ""]
+    assert [entry["message"] for entry in entries] == [messages[index] for index in found]
+    assert [entry["stream"] for entry in entries] == [streams[index] for index in found]
+
+
+def test_get_logs_whose_filter_meets_nothing_in_a_long_log_answers_empty_pages_that_go_on(
+    admin: httpx.Client, database: Database, create: Create
+) -> None:
+    job_id, line = create(), b"x" * 16_000 + b"\n"
+    for seq in range(40):
+        records = [LogRecord(START_NS + seq * 64 + index, 1, line) for index in range(64)]
+        append_chunks(database, [ChunkToStore(job_id, 1, 0, seq, records, 0, 0)])
+    for params in ({"filter": "needle"}, {"regex": "^need"}, {"stream": "stderr"}):
+        pages = _pages(admin, job_id, **params)
+        assert len(pages) >= 40 * 64 * 16_000 // EXAMINED_BYTES and not _lines(pages)
+    record = LogRecord(START_NS + 40 * 64, 2, b"needle\n")
+    append_chunks(database, [ChunkToStore(job_id, 1, 0, 40, [record], 0, 0)])
+    for params in ({"filter": "needle"}, {"regex": "^need"}, {"stream": "stderr"}):
+        pages = _pages(admin, job_id, startFromHead="true", **params)
+        assert not pages[0] and _lines(pages) == ["needle"]
+        assert _lines(_pages(admin, job_id, **params)[:1]) == ["needle"]
+
+
+@pytest.mark.timeout(120)
+def test_get_logs_with_an_expression_made_to_hang_is_answered(
+    admin: httpx.Client, database: Database, create: Create
+) -> None:
+    job_id, line = create(), b"ab" * 8191 + b"!\n"
+    for seq in range(32):
+        records = [LogRecord(START_NS + seq * 16 + index, 1, line) for index in range(16)]
+        append_chunks(database, [ChunkToStore(job_id, 1, 0, seq, records, 0, 0)])
+    for regex in ("(a+)+$", "([ab]*)*c", "(.*.*.*.*.*)c", "(?:(?:a|b)?){900}c"):
+        answer = admin.get(f"/batchJobs/{job_id}:getLogs", params={"regex": regex})
+        assert answer.status_code == 200 and answer.json()["entries"] == []
+    assert answer.json()["nextPageToken"], "the last of them is slow: it ended before it had read all"
+
+
 def test_get_logs_since_a_time_in_another_zone_begins_there(admin: httpx.Client, logged: str) -> None:
     page = _pages(admin, logged, startTime="2026-01-01T02:00:00.18+02:00", start_from_head="true")
     assert page[0][0]["logTime"] == "2026-01-01T00:00:00.180Z"
@@ -131,7 +201,12 @@ def test_get_logs_of_bytes_that_are_not_text_replaces_them(
     append_chunks(database, [ChunkToStore(job_id, 1, 0, 0, records, 0, 0)])
     entries = _pages(admin, job_id, startFromHead="true")[0]
     assert [entry["message"] for entry in entries] == ["a\ufffdb\0c", "\r", "no newline", "two\n"]
-    assert entries[0] == {"logTime": "2026-01-01T00:00:00.000000001Z", "rank": 0, "message": "a\ufffdb\0c"}
+    assert entries[0] == {
+        "logTime": "2026-01-01T00:00:00.000000001Z",
+        "rank": 0,
+        "message": "a\ufffdb\0c",
+        "stream": "stdout",
+    }
 
 
 def test_get_logs_of_a_job_without_output_is_an_empty_page(admin: httpx.Client, create: Create) -> None:
@@ -153,6 +228,13 @@ def test_get_logs_of_a_job_without_output_is_an_empty_page(admin: httpx.Client, 
         ({"startTime": "1767225600"}, 400, "startTime"),
         ({"startFromHead": "maybe"}, 400, "startFromHead"),
         ({"filter": "a\0"}, 400, "filter"),
+        ({"stream": "stdin"}, 400, "stream: must be stdout or stderr"),
+        ({"stream": "STDOUT"}, 400, "stream"),
+        ({"regex": "a("}, 400, "regex: is not a regular expression of RE2's syntax: missing )"),
+        ({"regex": "(?=a)"}, 400, "regex"),
+        ({"regex": "a" * 1001}, 400, "regex: has 1001 characters; at most 1000"),
+        ({"regex": r"\pL{300}"}, 400, "regex: is"),
+        ({"regex": "a\0"}, 400, "regex"),
         ({"readMask": "entries.text"}, 400, "readMask"),
         ({"pageSize": "100000"}, 200, ""),
     ],
@@ -165,7 +247,17 @@ def test_get_logs_with_a_parameter_is_served_or_refused_naming_it(
     assert named in answer.json().get("message", "")
 
 
-@pytest.mark.parametrize("change", [{"ranks": "0"}, {"filter": "a"}, {"startFromHead": "true"}, {"pageSize": "3"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ranks": "0"},
+        {"filter": "a"},
+        {"stream": "stdout"},
+        {"regex": "a"},
+        {"startFromHead": "true"},
+        {"pageSize": "3"},
+    ],
+)
 def test_get_logs_with_a_token_of_another_query_is_refused(
     admin: httpx.Client, logged: str, create: Create, change: dict[str, str]
 ) -> None:

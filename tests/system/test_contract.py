@@ -226,6 +226,8 @@ def tour_jobs(admin: Account, platform: Platform) -> None:
     entries = admin("GET", "/batchJobs/tps-report:getLogs", startFromHead="true")["entries"]
     assert sorted(each["message"] for each in entries) == [f"rank {rank} has 6 bytes" for rank in (0, 1)]
     assert _streamed(admin, "tps-report", "streamLogs") == ["log", "end"]
+    downloaded = _downloaded(admin, "tps-report")
+    assert sorted(downloaded.splitlines()) == [b"[%d] rank %d has 6 bytes" % (rank, rank) for rank in (0, 1)]
     ranks = admin("GET", "/batchJobs/tps-report/ranks")["ranks"]
     assert [(each["state"], each["exitCode"], each["nodeId"]) for each in ranks] == [("SUCCEEDED", 0, "two")] * 2
     assert admin("GET", "/batchJobs/tps-report/ranks/1") == ranks[1]
@@ -264,6 +266,14 @@ def _streamed(admin: Account, job_id: str, what: str) -> list[str]:
     assert names[-1] == "end"
     admin.tour.note("GET", path)
     return names
+
+
+def _downloaded(admin: Account, job_id: str) -> bytes:
+    path = f"/v1/accounts/{admin.account}/batchJobs/{job_id}:downloadLogs"
+    answer = httpx.get(admin.tour.url + path, headers={"Authorization": f"Bearer {admin.key}"}, timeout=60)
+    assert answer.status_code == 200
+    admin.tour.note("GET", path)
+    return answer.content
 
 
 def tour_unserved(admin: Account) -> None:

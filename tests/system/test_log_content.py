@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Mapping
 
@@ -51,6 +52,12 @@ def digest(data: bytes) -> tuple[int, str]:
     return len(data), hashlib.sha256(data).hexdigest()
 
 
+def downloaded(client: ApiClient, job_id: str, **params: str) -> bytes:
+    answer = client.http.get(f"/batchJobs/{job_id}:downloadLogs", params=params, timeout=300)
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
 @pytest.mark.parametrize(
     "name", [*CONTENT, *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(600)]) for name in MUCH)]
 )
@@ -62,5 +69,23 @@ def test_every_byte_is_stored(client: ApiClient, platform: Platform, busybox: st
     for stream in (1, 2):
         stored = stream_of(platform.database_url, job["id"], stream)
         assert digest(stored) == digest(printed.get(stream, b""))
+    for stream, called in ((1, "stdout"), (2, "stderr")):
+        assert digest(downloaded(client, job["id"], stream=called)) == digest(printed.get(stream, b""))
+    if len(printed) == 1:
+        assert digest(downloaded(client, job["id"])) == digest(*printed.values())
     (rank,) = ranks_of(client, job["id"])
     assert int(rank["logBytes"]) == sum(map(len, printed.values()))
+
+
+def test_download_of_a_gang_has_every_line_whole_behind_its_rank(client: ApiClient, busybox: str) -> None:
+    long_line = f"head -c {_LONG} /dev/zero | tr '\\0' $RANK; echo"
+    command = f"i=0; while [ $i -lt 20 ]; do {long_line}; echo err $i >&2; i=$((i+1)); done"
+    job = client.shell(command, image=busybox, ranks=2)
+    assert client.wait_end(job["id"], 120)["state"] == "COMPLETED"
+    for rank in (0, 1):
+        lines = [b"[%d] " % rank + line for line in (b"%d" % rank * _LONG, *(b"err %d" % i for i in range(20)))]
+        found = [line for line in downloaded(client, job["id"]).split(b"\n") if line.startswith(b"[%d]" % rank)]
+        assert digest(b"".join(sorted(found))) == digest(b"".join(sorted([lines[0]] * 20 + lines[1:])))
+    errors = downloaded(client, job["id"], ranks="1", stream="stderr", regex="^err 1.$")
+    assert errors == b"".join(b"err 1%d\n" % i for i in range(10))
+    assert gzip.decompress(downloaded(client, job["id"], format="gz")) == downloaded(client, job["id"])
