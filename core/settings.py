@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         description="file:///folder, s3://bucket/prefix, gs:// or az://, where what ended jobs left is kept;"
         " empty = in the database, and by workers that do not reach the store",
     )
+    usage_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        description="how often the CPU, memory, network and block I/O of each rank is sampled; 0 = never",
+    )
     notebook_max_bytes: int = 64 << 20
     notebook_seconds: float = Field(
         default=5.0,

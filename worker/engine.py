@@ -11,6 +11,7 @@ from typing import Protocol
 
 from core.jobs.gang_networks import BRIDGE
 from core.jobs.launching import RankLimits
+from core.usage.series import UsagePoint
 
 LABEL_INSTALLATION = "longshore.installation"
 LABEL_JOB = "longshore.job"
@@ -125,6 +126,18 @@ class Observation:
     def ended(self) -> bool:
         """It ran, and it runs no more."""
         return self.status in ("exited", "dead") and self.started_at is not None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a running container has used by the moment of its `point`, by its engine's clock and counters.
+
+    `has_network` False: nothing counts the bytes of its network; it has none, or its host's.
+    """
+
+    point: UsagePoint
+    memory_limit_bytes: int
+    has_network: bool
 
 
 class Engine(Protocol):

@@ -12,6 +12,7 @@ from api.batch_jobs import (
     log_routes,
     log_stream_routes,
     routes,
+    usage_routes,
     watch_routes,
 )
 
@@ -20,6 +21,7 @@ router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["batch jobs"])
 router.include_router(create_routes.router)
 router.include_router(watch_routes.router)
 router.include_router(history_routes.router)
+router.include_router(usage_routes.router)
 router.include_router(log_routes.router)
 router.include_router(file_routes.router)
 router.include_router(log_stream_routes.router)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from core.models.identity import Account, ApiKey, RoleBinding, Secret, User
 from core.models.jobs import IdempotencyKey, Job, JobCount, JobFile
 from core.models.nodes import ImagePull, Node, NodePool, NodePoolBinding, PrivateRepository
-from core.models.ranks import GangNetwork, JobEvent, LogChunk, Notebook, Rank
+from core.models.ranks import GangNetwork, JobEvent, LogChunk, Notebook, Rank, RankUsage, UsagePart
 from core.models.row import Row
 
 __all__ = [
@@ -28,8 +28,10 @@ __all__ = [
     "Notebook",
     "PrivateRepository",
     "Rank",
+    "RankUsage",
     "RoleBinding",
     "Row",
     "Secret",
+    "UsagePart",
     "User",
 ]

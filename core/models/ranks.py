@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -156,3 +157,45 @@ class Notebook(Row):
     attempt: Mapped[int] = mapped_column(primary_key=True)
     rank: Mapped[int] = mapped_column(primary_key=True)
     content: Mapped[bytes] = mapped_column(LargeBinary, doc="zlib-compressed .ipynb")
+
+
+class RankUsage(Row):
+    """What one rank has used so far, and the newest points of its series.
+
+    Most of its series is in `UsagePart`. Written anew with every few samples, so it is kept small: what is in it
+    has room in the row itself.
+    """
+
+    __tablename__ = "rank_usage"
+    __table_args__ = (_goes_with_its_rank(),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True)
+    first_at: Mapped[datetime] = mapped_column(doc="of the first sample, by the engine's clock")
+    last_at: Mapped[datetime]
+    cpu_seconds: Mapped[float] = mapped_column(Double, doc="since its container's start, as all that counts up")
+    memory_bytes: Mapped[int] = mapped_column(BigInteger, doc="by the last sample")
+    peak_memory_bytes: Mapped[int] = mapped_column(BigInteger, doc="the most of any sample")
+    memory_limit_bytes: Mapped[int] = mapped_column(BigInteger)
+    network_rx_bytes: Mapped[int] = mapped_column(BigInteger)
+    network_tx_bytes: Mapped[int] = mapped_column(BigInteger)
+    block_read_bytes: Mapped[int] = mapped_column(BigInteger)
+    block_write_bytes: Mapped[int] = mapped_column(BigInteger)
+    has_network: Mapped[bool] = mapped_column(doc="it has a network of its own, so that its bytes are counted")
+    step_ms: Mapped[int] = mapped_column(BigInteger, doc="points are merged to this; 0 = every sample is a point")
+    next_part: Mapped[int]
+    recent: Mapped[bytes] = mapped_column(LargeBinary, doc="points after the last part (core.usage.series, plain)")
+
+
+class UsagePart(Row):
+    """A run of points of one rank's series that is full."""
+
+    __tablename__ = "usage_parts"
+    __table_args__ = (_goes_with_its_rank(),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True)
+    part: Mapped[int] = mapped_column(primary_key=True)
+    points: Mapped[bytes] = mapped_column(LargeBinary, doc="core.usage.series, sealed")

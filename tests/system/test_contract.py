@@ -231,6 +231,9 @@ def tour_jobs(admin: Account, platform: Platform) -> None:
     ranks = admin("GET", "/batchJobs/tps-report/ranks")["ranks"]
     assert [(each["state"], each["exitCode"], each["nodeId"]) for each in ranks] == [("SUCCEEDED", 0, "two")] * 2
     assert admin("GET", "/batchJobs/tps-report/ranks/1") == ranks[1]
+    # What ran for a moment may have ended before it could be sampled.
+    assert admin("GET", "/batchJobs/tps-report:getUsage")["totalSize"] == 2
+    assert admin("GET", "/batchJobs/tps-report/ranks/1/usage")["usage"]["rank"] == 1
     events = admin("GET", "/batchJobs/tps-report/events")["events"]
     moves = [each["state"] for each in events if each["rank"] is None]
     assert moves == ["QUEUED", "PENDING", "RUNNING", "COMPLETED"]

@@ -34,6 +34,7 @@ from worker.supervisor.rank_watch import RankWatch
 from worker.supervisor.reconcile import compare
 from worker.supervisor.scope import NodeScope
 from worker.supervisor.told_exits import ToldExits
+from worker.supervisor.usage_sampler import UsageSampler
 from worker.supervisor.waiting import is_set_within
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class NodeWatch:
         self._pulls = Pulls(scope)
         self._watching: dict[RankKey, RankWatch] = {}
         self._told = ToldExits()
+        self._usage = UsageSampler(scope, self._watching)
         self._listing_due = asyncio.Event()
         self._facts_due_at = 0.0
         #: a swarm's networks are removed by those who manage it
@@ -105,6 +107,7 @@ class NodeWatch:
             for part in (self._events, self._listings, self._wanted, self._networks, self._relief.relieve):
                 group.create_task(self._for_ever(part), name=part.__name__)
             group.create_task(self._writer.run(), name="log_writer")
+            group.create_task(self._usage.run(), name="usage")
 
     async def _for_ever(self, part: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run a part again whenever the engine or the database goes away under it."""
@@ -158,6 +161,7 @@ class NodeWatch:
             is_new=is_new,
         )
         self._watching[key] = watch
+        self._usage.notice()
         self._group.create_task(self._guarded_watch(watch), name=key.container_name)
 
     async def _guarded_watch(self, watch: RankWatch) -> None:

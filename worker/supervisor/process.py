@@ -58,6 +58,7 @@ async def _run(settings: Settings) -> None:
     of_all = [
         asyncio.create_task(wakeups.run(), name="wakeups"),
         asyncio.create_task(leases.run(), name="leases"),
+        asyncio.create_task(process.usage.run(), name="usage"),
         asyncio.create_task(_free_blocks(database), name="free_blocks"),
     ]
     while not told_to_end.is_set():
@@ -72,6 +73,7 @@ async def _run(settings: Settings) -> None:
                     holders[node] = asyncio.create_task(holding)
         await is_set_within(told_to_end, _LOOK_SECONDS)
     await _let_go([*holders.values(), *of_all])
+    await process.usage.write_all()
     bell.close()
     database.close()
 

@@ -54,10 +54,10 @@ class RankWatch:
         self._scope = scope
         self._output = OutputCapture(scope, writer, key, container_id, limit_bytes=log_limit_bytes)
         self.key = key
-        self._container_id = container_id
         self._told = told
         #: of an engine that ends its containers when it is restarted; by its own clock
         self._engine_began = engine_began
+        self.container_id = container_id
         self._keeps_notebook = keeps_notebook
         self._in_gang = in_gang
         self._is_new = is_new
@@ -79,7 +79,7 @@ class RankWatch:
         if not self._keeps_notebook:
             await self._output.follow(self.ended)
             return
-        keeping = asyncio.create_task(keep_while_running(self._scope, self.key, self._container_id, self.ended))
+        keeping = asyncio.create_task(keep_while_running(self._scope, self.key, self.container_id, self.ended))
         try:
             await self._output.follow(self.ended)
         finally:
@@ -91,7 +91,7 @@ class RankWatch:
         """From the end to the free slot, in the order that is fixed."""
         failpoint(Point.EXIT_SEEN, self.key.job_id, f"rank-{self.key.rank}")
         await self._output.read_rest()
-        seen = await self._scope.engine.observe(self._container_id)
+        seen = await self._scope.engine.observe(self.container_id)
         await self._output.flush()
         failpoint(Point.OUTPUT_DRAINED, self.key.job_id, f"rank-{self.key.rank}")
         if seen is None:
@@ -99,7 +99,7 @@ class RankWatch:
             return
         await self._record_end(seen)
         failpoint(Point.END_COMMITTED, self.key.job_id, f"rank-{self.key.rank}")
-        await self._scope.engine.remove(self._container_id)
+        await self._scope.engine.remove(self.container_id)
         failpoint(Point.CONTAINER_REMOVED, self.key.job_id, f"rank-{self.key.rank}")
         await self._free()
 
@@ -115,7 +115,7 @@ class RankWatch:
     async def _judged(self, seen: Observation) -> tuple[Observation, bool]:
         """What is known of the end, and whether it is the doing of the engine: of one that ends its containers
         when it is restarted, and was restarted after the container's start."""
-        told = self._told.own_exit(self._container_id)
+        told = self._told.own_exit(self.container_id)
         if told is not None:
             return replace(seen, exit_code=told), False
         restarted_at = await self._engine_began()
@@ -160,7 +160,7 @@ class RankWatch:
         limit = self._scope.settings.notebook_max_bytes
         try:
             return (
-                await self._scope.engine.read_file(self._container_id, EXECUTED_NOTEBOOK, limit_bytes=limit),
+                await self._scope.engine.read_file(self.container_id, EXECUTED_NOTEBOOK, limit_bytes=limit),
                 "",
             )
         except NodeUnreachable:

@@ -19,6 +19,7 @@ from core.queue import Bell
 from core.settings import Settings
 from worker.docker_engine.streams import DockerStreams
 from worker.supervisor.gathering import Gathering
+from worker.supervisor.usage_writer import UsageWriter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +54,8 @@ class ProcessScope:
         self.settings = settings
         #: its engines by their own ids, and the node that each is
         self.engines: dict[str, int] = {}
+        #: what its ranks use, on its way to rows
+        self.usage = UsageWriter(database)
         self.finishing = asyncio.Semaphore(_FINISHING_AT_ONCE)
         #: what the ranks of an attempt write together, on whatever nodes they are
         self.exits: Gathering[RankExit, Settled] = Gathering(self._record_exits)

@@ -82,6 +82,7 @@ _CALLS: tuple[tuple[str, re.Pattern[str], str, Call], ...] = tuple(
         ("GET", r"/containers/([^/]+)/json", "inspect", container_calls.inspect),
         ("POST", r"/containers/create", "create", container_calls.create),
         ("POST", r"/containers/([^/]+)/start", "start", container_calls.start),
+        ("GET", r"/containers/([^/]+)/stats", "stats", container_calls.stats),
         ("GET", r"/containers/([^/]+)/logs", "logs", container_calls.logs),
         ("DELETE", r"/containers/([^/]+)", "remove", container_calls.remove),
         ("GET", r"/containers/json", "list", container_calls.list_containers),

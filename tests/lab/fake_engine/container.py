@@ -16,6 +16,7 @@ from tests.lab.fake_engine.stamps import short_stamp
 
 #: Of its environment: tini's level of two.
 _INIT_TALKS = "TINI_VERBOSITY=2"
+_NEVER = "0001-01-01T00:00:00Z"
 
 
 class FakeContainer:
@@ -158,6 +159,30 @@ class FakeContainer:
             "Config": body,
             "NetworkSettings": {"Networks": {self.network_name: self._endpoint(networking)}},
         }
+
+    def statistics(self, at_ns: int) -> dict[str, Any]:
+        """As GET /containers/{id}/stats answers, on cgroup v1: of one that keeps a tenth of a core busy."""
+        if not self.is_running:
+            return {
+                "read": _NEVER,
+                "cpu_stats": {"cpu_usage": {"total_usage": 0}},
+                "memory_stats": {},
+                "blkio_stats": {"io_service_bytes_recursive": None},
+            }
+        ran_ns = max(at_ns - self.started_ns, 0)
+        said: dict[str, Any] = {
+            "read": short_stamp(at_ns),
+            "cpu_stats": {"cpu_usage": {"total_usage": ran_ns // 10}, "online_cpus": 2},
+            "memory_stats": {
+                "usage": 3 << 20,
+                "limit": int((self.payload.get("HostConfig") or {}).get("Memory") or 1 << 33),
+                "stats": {"inactive_file": 4096, "total_inactive_file": 1 << 20},
+            },
+            "blkio_stats": {"io_service_bytes_recursive": []},
+        }
+        if self.network_mode not in ("host", "none"):
+            said["networks"] = {"eth0": {"rx_bytes": ran_ns // 1_000_000, "tx_bytes": 0}}
+        return said
 
     def _endpoint(self, networking: Mapping[str, Any]) -> dict[str, Any]:
         asked = (networking.get("EndpointsConfig") or {}).get(self.network_mode) or {}

@@ -48,6 +48,11 @@ def inspect(engine: FakeEngine, request: Request, reply: Reply, subject: str) ->
     reply.json(200, engine.container(subject).inspected())
 
 
+def stats(engine: FakeEngine, request: Request, reply: Reply, subject: str) -> None:
+    # As with `one-shot` on an engine without a collector: at once.
+    reply.json(200, engine.container(subject).statistics(now_ns()))
+
+
 def start(engine: FakeEngine, request: Request, reply: Reply, subject: str) -> None:
     reply.empty(204 if engine.start(engine.container(subject)) else 304)
 
