@@ -18,6 +18,7 @@ from api.openapi.serving import install_openapi
 from api.stream_limits import Streams
 from core.database import Database
 from core.event_log import configure_logging
+from core.object_store import ObjectStore
 from core.queue import Bell, make_celery
 from core.settings import Settings, load_settings
 
@@ -44,8 +45,9 @@ def create_app(settings: Settings) -> FastAPI:
         bell = Bell(make_celery(settings.broker_url))
         authentication = Authentication(database, settings)
         streams, watch = Streams(settings.max_streams_per_account), JobWatch(database)
-        feeds = LogFeeds(database)
-        app.state.platform = Platform(settings, database, bell, authentication, streams, watch, feeds)
+        objects = ObjectStore(settings.object_store_url) if settings.object_store_url else None
+        feeds = LogFeeds(database, objects)
+        app.state.platform = Platform(settings, database, bell, authentication, streams, watch, feeds, objects)
         try:
             yield
         finally:

@@ -19,6 +19,7 @@ from api.stream_limits import Streams
 from core.accounts import Caller
 from core.database import Database
 from core.errors import NotFound, PermissionDenied
+from core.object_store import ObjectStore
 from core.queue import Bell
 from core.settings import Settings
 
@@ -38,6 +39,8 @@ class Platform:
     streams: Streams
     watch: JobWatch
     feeds: LogFeeds
+    #: None where what ended jobs left stays in the database
+    objects: ObjectStore | None
 
 
 async def platform_of(request: Request) -> Platform:

@@ -78,6 +78,12 @@ ANSWERS: dict[type[Exception], Answer] = {
     errors.Unavailable: Answer(
         503, GrpcCode.UNAVAILABLE, "a part of the platform does not answer now; try again", _LATER
     ),
+    errors.NoObjectStore: Answer(
+        503,
+        GrpcCode.UNAVAILABLE,
+        "this is in the object store, and this api has none: set LONGSHORE_OBJECT_STORE_URL for all processes",
+        _LATER,
+    ),
     Exception: Answer(500, GrpcCode.INTERNAL, "internal error"),
 }
 

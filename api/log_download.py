@@ -29,6 +29,7 @@ from core.errors import NotFound, Unavailable
 from core.jobs.reading import JobRecord, get_job
 from core.log_filter import Effort, LogFilter
 from core.logs import LogEntry, LogPage, Position, read_page
+from core.object_store import ObjectStore
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -63,8 +64,16 @@ class Wish:
 class LogDownload:
     """The download of one client. `begin` comes first; `pieces` may be iterated once."""
 
-    def __init__(self, database: Database, feeds: LogFeeds, caller: Caller, record: JobRecord, wish: Wish) -> None:
-        self._database, self._feeds = database, feeds
+    def __init__(
+        self,
+        database: Database,
+        store: ObjectStore | None,
+        feeds: LogFeeds,
+        caller: Caller,
+        record: JobRecord,
+        wish: Wish,
+    ) -> None:
+        self._database, self._store, self._feeds = database, store, feeds
         self._caller, self._record, self._wish = caller, record, wish
         is_of_one = record.spec.num_ranks == 1 or (wish.ranks is not None and len(wish.ranks) == 1)
         self._text = LogText(wish.wanted, with_ranks=not is_of_one)
@@ -130,7 +139,13 @@ class LogDownload:
 
     def _newest_ns(self) -> int:
         page = read_page(
-            self._database, self._record.id, self._wish.attempt, ranks=self._wish.ranks, limit=1, from_head=False
+            self._database,
+            self._record.id,
+            self._wish.attempt,
+            store=self._store,
+            ranks=self._wish.ranks,
+            limit=1,
+            from_head=False,
         )
         return max((entry.record.time_ns for entry in page.entries), default=0)
 
@@ -140,6 +155,7 @@ class LogDownload:
             self._database,
             self._record.id,
             self._wish.attempt,
+            store=self._store,
             ranks=self._wish.ranks,
             limit=_ENTRIES,
             from_head=True,

@@ -20,6 +20,7 @@ from core.database import Database
 from core.log_filter import LogFilter
 from core.log_tail import Attempt, NewEntry, edge, look_at
 from core.logs import LogPage, Position, read_page
+from core.object_store import ObjectStore
 
 T = TypeVar("T")
 
@@ -70,8 +71,8 @@ class Feed:
 class LogFeeds:
     """The feeds of one api process. Used on its event loop only."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, objects: ObjectStore | None = None) -> None:
+        self._database, self._objects = database, objects
         self._feeds: dict[Attempt, Feed] = {}
         self._looking = Looking("follow", self._tell_news, lambda: bool(self._feeds))
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="follow")
@@ -112,6 +113,7 @@ class LogFeeds:
             read_page,
             self._database,
             *attempt,
+            store=self._objects,
             ranks=ranks,
             limit=limit,
             from_head=True,

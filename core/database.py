@@ -57,6 +57,17 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that only reads, and whose every statement sees the database as its first one did.
+
+        Raises as `transaction`.
+        """
+        with self._translated(), self._engine.connect() as connection:
+            fixed = connection.execution_options(isolation_level="REPEATABLE READ")
+            with fixed.begin():
+                yield fixed
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield

@@ -75,6 +75,10 @@ class Unavailable(LongshoreError):
     """Something that we depend on does not answer now; the same request may succeed later."""
 
 
+class NoObjectStore(Unavailable):
+    """What is asked for is in the object store, and this process has not been told where that is."""
+
+
 class EngineError(LongshoreError):
     """An engine refused or failed. `reason` is the machine's code, the message a sentence for a person."""
 

@@ -37,6 +37,9 @@ class Point(StrEnum):
     LAUNCH_STARTED = "launch-started"  # all of them run, no row says so
     STOP_INTENDED = "stop-intended"  # the intent to signal is committed, nobody has been signalled
     STOP_SIGNALLED = "stop-signalled"  # signals are sent, no row says so
+    OBJECTS_WRITTEN = "objects-written"  # an attempt's output is in the object store too, no row says so
+    OUTPUT_PACKED = "output-packed"  # its rows say that it is there, and its chunks are still there
+    OBJECTS_REMOVED = "objects-removed"  # a deleted job's objects are gone, their removal is still ordered
     # supervisor
     PULL_RECORDED = "pull-recorded"  # the image is there and its row says so, nobody has been told
     EXIT_SEEN = "exit-seen"  # the end is seen, the rest of the output is not

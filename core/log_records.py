@@ -40,7 +40,11 @@ def encode_records(records: Iterable[LogRecord]) -> bytes:
 
 def decode_records(payload: bytes) -> Iterator[LogRecord]:
     """The records of a payload, in order."""
-    raw = zlib.decompress(payload)
+    return records_in(zlib.decompress(payload))
+
+
+def records_in(raw: bytes) -> Iterator[LogRecord]:
+    """The records of a payload that is not compressed any more."""
     offset = 0
     while offset < len(raw):
         time_ns, stream, length = _HEADER.unpack_from(raw, offset)

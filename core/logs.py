@@ -1,4 +1,7 @@
-"""Captured output in rows: appended by the supervisor, read by page, merged over ranks by time."""
+"""Captured output: appended to rows by the supervisor, read by page, merged over ranks by time.
+
+Where it is read from is `core.log_blocks`' to know: once an attempt is over, its output is packed into objects.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
+from core.log_blocks import StoredOutput, stored_output
 from core.log_filter import EVERYTHING, Effort, LogFilter
-from core.log_records import PLATFORM, LogRecord, decode_records, encode_records
-from core.models import LogChunk
+from core.log_records import PLATFORM, LogRecord, encode_records
+from core.models import LogChunk, LogObject
+from core.object_store import ObjectStore
 
 #: (seq of a chunk, index of a record in it): where the next record of a rank is to be read.
 Position = tuple[int, int]
@@ -20,25 +25,6 @@ _WHOLE_CHUNK = 1 << 31
 #: What a record and a chunk cost beside their bytes, so that a page of a million empty lines ends too.
 _RECORD_BYTES = 64
 _CHUNK_BYTES = 4096
-# Steps into an index for each rank of the attempt, however much they have printed.
-_RANKS_WITH_OUTPUT = text(
-    "SELECT r.rank FROM ranks r CROSS JOIN LATERAL (SELECT 1 FROM log_chunks c WHERE c.job_id = r.job_id"
-    " AND c.attempt = r.attempt AND c.rank = r.rank ORDER BY c.seq LIMIT 1) printed"
-    " WHERE r.job_id = :job AND r.attempt = :attempt"
-)
-# Times never go back within a rank: the first chunk that reaches `:since` is found by halving.
-_FIRST_SINCE = text(
-    "WITH RECURSIVE halves(low, high) AS ("
-    " SELECT 0, coalesce((SELECT max(seq) + 1 FROM log_chunks"
-    " WHERE job_id = :job AND attempt = :attempt AND rank = :rank), 0)"
-    " UNION ALL"
-    " SELECT CASE WHEN middle.last_ns < :since THEN middle.seq + 1 ELSE low END,"
-    " CASE WHEN middle.last_ns < :since THEN high ELSE (low + high) / 2 END"
-    " FROM halves CROSS JOIN LATERAL (SELECT c.seq, c.last_ns FROM log_chunks c WHERE c.job_id = :job"
-    " AND c.attempt = :attempt AND c.rank = :rank AND c.seq >= (low + high) / 2 ORDER BY c.seq LIMIT 1) middle"
-    " WHERE low < high)"
-    " SELECT max(low) FROM halves"
-)
 
 
 @dataclass(frozen=True)
@@ -85,8 +71,9 @@ class LogPage:
 def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
     """Store chunks, all in one transaction. A chunk whose seq is stored already is dropped.
 
-    That can only be the same output captured by a supervisor that was thought dead. Raises Superseded where
-    a rank's row is gone, and nothing is stored then.
+    That can only be the same output captured by a supervisor that was thought dead. So is a chunk of an attempt
+    that has been packed: its row counts for nobody and is deleted later. Raises Superseded where a rank's row is
+    gone, and nothing is stored then.
     """
     if not chunks:
         return
@@ -124,9 +111,22 @@ def resume_point(database: Database, job_id: str, attempt: int, rank: int) -> Re
             .limit(1)
         ).first()
         if last is None:
-            return ResumePoint(0, 0, 0, 0, 0)
+            return _packed_resume_point(connection, job_id, attempt, rank)
         stored = connection.execute(select(func.sum(LogChunk.byte_count)).where(*of_rank)).scalar_one()
     return ResumePoint(last.seq + 1, last.last_ns, last.resume_ns, last.resume_skip, int(stored))
+
+
+def _packed_resume_point(connection: Connection, job_id: str, attempt: int, rank: int) -> ResumePoint:
+    packed = connection.execute(
+        select(
+            LogObject.last_seq,
+            LogObject.last_ns,
+            LogObject.resume_ns,
+            LogObject.resume_skip,
+            LogObject.byte_count,
+        ).where(LogObject.job_id == job_id, LogObject.attempt == attempt, LogObject.rank == rank)
+    ).first()
+    return ResumePoint(0, 0, 0, 0, 0) if packed is None else ResumePoint(packed[0] + 1, *packed[1:])
 
 
 def read_page(
@@ -134,6 +134,7 @@ def read_page(
     job_id: str,
     attempt: int,
     *,
+    store: ObjectStore | None = None,
     ranks: Sequence[int] | None,
     limit: int,
     from_head: bool,
@@ -145,16 +146,18 @@ def read_page(
     """Up to `limit` entries, merged by time, oldest first from the head or newest first from the tail.
 
     `positions` are those of the page before, in the same direction. They are kept per rank, so that a late
-    line of one rank is never jumped over because another rank was ahead. A page ends when it has examined as much
-    as its effort allows, wanted or not: it may be short, even empty, and have more after it.
+    line of one rank is never jumped over because another rank was ahead. They hold whether the attempt's output is
+    in rows or in the `store`. A page ends when it has examined as much as its effort allows, wanted or not: it may
+    be short, even empty, and have more after it.
+
+    Raises Unavailable where the store does not answer, NoObjectStore where there is none.
     """
     effort = effort or Effort()
-    with database.transaction() as connection:
-        with_output = _ranks_with_output(connection, job_id, attempt) if ranks is None else ranks
+    with stored_output(database, store, job_id, attempt, ranks) as output:
         at: dict[int, Position] = dict(positions or {})
+        with_output = output.ranks() if ranks is None else ranks
         streams = [
-            _rank_entries(connection, job_id, attempt, rank, at.get(rank), from_head, since_ns)
-            for rank in sorted(set(with_output))
+            _rank_entries(output, rank, at.get(rank), from_head, since_ns) for rank in sorted(set(with_output))
         ]
         merged = heapq.merge(
             *streams,
@@ -173,41 +176,20 @@ def read_page(
     return LogPage(tuple(entries), at, has_more=False)
 
 
-def _ranks_with_output(connection: Connection, job_id: str, attempt: int) -> list[int]:
-    rows = connection.execute(_RANKS_WITH_OUTPUT, {"job": job_id, "attempt": attempt})
-    return [rank for (rank,) in rows]
-
-
 def _rank_entries(
-    connection: Connection,
-    job_id: str,
-    attempt: int,
-    rank: int,
-    position: Position | None,
-    from_head: bool,
-    since_ns: int,
+    output: StoredOutput, rank: int, position: Position | None, from_head: bool, since_ns: int
 ) -> Iterator[tuple[LogEntry, Position]]:
     """One rank's entries in reading order, each with the position after it; one chunk in memory at a time."""
-    query = select(LogChunk.seq, LogChunk.payload).where(
-        LogChunk.job_id == job_id, LogChunk.attempt == attempt, LogChunk.rank == rank
-    )
-    query = query.order_by(LogChunk.seq if from_head else LogChunk.seq.desc()).limit(1)
-    if position is None and from_head and since_ns:
-        asked = {"job": job_id, "attempt": attempt, "rank": rank, "since": since_ns}
-        position = (connection.execute(_FIRST_SINCE, asked).scalar_one(), 0)
     while True:
-        here = query
-        if position is not None:
-            here = query.where(LogChunk.seq >= position[0] if from_head else LogChunk.seq <= position[0])
-        chunk = connection.execute(here).first()
+        seq = position[0] if position is not None else None
+        chunk = output.next_chunk(rank, seq, from_head=from_head, since_ns=since_ns)
         if chunk is None:
             return
-        records = list(decode_records(chunk.payload))
-        index = position[1] if position is not None and position[0] == chunk.seq else None
-        for entry_index in _reading_order(len(records), index, from_head):
-            if records[entry_index].time_ns >= since_ns:
-                after = entry_index + 1 if from_head else entry_index
-                yield LogEntry(rank, records[entry_index]), (chunk.seq, after)
+        index = position[1] if position is not None and seq == chunk.seq else None
+        for entry_index in _reading_order(len(chunk.records), index, from_head):
+            record = chunk.records[entry_index]
+            if record.time_ns >= since_ns:
+                yield LogEntry(rank, record), (chunk.seq, entry_index + 1 if from_head else entry_index)
             elif not from_head:
                 return
         position = (chunk.seq + 1, 0) if from_head else (chunk.seq - 1, _WHOLE_CHUNK)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -40,7 +41,8 @@ class ObjectStore:
         if self._folder is None:
             self._store = from_url(url)
         else:
-            self._store = LocalStore(self._folder, mkdir=True)
+            # Folders go with the last that is in them: each job that was deleted would leave some else.
+            self._store = LocalStore(self._folder, mkdir=True, automatic_cleanup=True)
 
     def write(self, path: str, parts: Iterable[bytes]) -> int:
         """Make an object of these parts, in place of one that is there; its size in bytes."""
@@ -80,12 +82,15 @@ class ObjectStore:
             except NotFound:
                 continue
 
-    def paths_below(self, folder: str) -> Iterator[str]:
-        """The objects below a folder (`logs/`), in no order."""
+    def paths_below(self, folder: str, *, older_than_seconds: float = 0.0) -> Iterator[str]:
+        """The objects below a folder (`logs/`), in no order; those that were written so long ago, by the store's
+        clock and ours."""
+        until = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
         with _translated(folder):
             for some in obstore.list(self._store, prefix=folder, chunk_size=_NAMES):
                 for each in some:
-                    yield each["path"]
+                    if not older_than_seconds or each["last_modified"] < until:
+                        yield each["path"]
 
 
 @contextmanager

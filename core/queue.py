@@ -24,14 +24,17 @@ START = "longshore.start"
 STOP = "longshore.stop"
 NETWORK = "longshore.network"
 SWEEP = "longshore.sweep"
+PACK = "longshore.pack"
 
 CONTROL_QUEUE = "control"
+#: The steps that talk to the object store: of the workers that reach it, and no others.
+OBJECTS_QUEUE = "objects"
 #: Seconds after which an unacknowledged message is given out again. Steps take seconds and may repeat.
 _VISIBILITY_SECONDS = 300
 
 #: What goes first, by the broker's own steps (0 before 3 before 6): a gang that has been created, or is to end,
 #: is not kept waiting by launches, of which there are as many as there is room. A pass makes more of those.
-_PRIORITIES = {START: 0, STOP: 0, NETWORK: 0, SWEEP: 0, SCHEDULE: 3, LAUNCH: 6}
+_PRIORITIES = {START: 0, STOP: 0, NETWORK: 0, SWEEP: 0, SCHEDULE: 3, LAUNCH: 6, PACK: 6}
 
 #: Rings for one pool that come within this of each other become one. A pass takes about as long.
 _MOMENT_SECONDS = 0.05
@@ -137,6 +140,10 @@ class Bell:
     def stop(self, worker_group: str, job_id: str, attempt: int, node_id: int, *, in_seconds: float = 0.0) -> None:
         """Ask a node's workers to stop an attempt's ranks there, now or when a grace period has passed."""
         self._put(STOP, [job_id, attempt, node_id], group_queue(worker_group), in_seconds)
+
+    def pack(self) -> None:
+        """Ask a worker that reaches the object store to bring it and the rows together."""
+        self._put(PACK, [], OBJECTS_QUEUE)
 
     def close(self, timeout_seconds: float = 3.0) -> None:
         """Send what is waiting, then end the thread."""

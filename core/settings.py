@@ -131,6 +131,11 @@ class Settings(BaseSettings):
         ge=0,
         description="how often the CPU, memory, network and block I/O of each rank is sampled; 0 = never",
     )
+    compact_after_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="what an attempt printed goes to the object store so long after its last container is gone",
+    )
     notebook_max_bytes: int = 64 << 20
     notebook_seconds: float = Field(
         default=5.0,

@@ -6,7 +6,7 @@ import socket
 
 from celery import Celery
 
-from core.queue import CONTROL_QUEUE, group_queue, make_celery
+from core.queue import CONTROL_QUEUE, OBJECTS_QUEUE, group_queue, make_celery
 from core.settings import Settings
 
 
@@ -20,16 +20,20 @@ def make_app(settings: Settings) -> Celery:
 
 
 def run_worker(settings: Settings) -> None:
-    """Serve the control queue and the worker group's engines until SIGTERM; steps under way are finished.
+    """Serve the control queue, the worker group's engines and, where it has one, the object store until SIGTERM.
 
+    Steps under way are finished.
     Threads, not processes: a step waits for an engine nearly all of its time.
     """
+    queues = [CONTROL_QUEUE, group_queue(settings.worker_group)]
+    if settings.object_store_url:
+        queues.append(OBJECTS_QUEUE)
     make_app(settings).worker_main(
         [
             "worker",
             "--pool=threads",
             f"--concurrency={settings.worker_threads}",
-            f"--queues={CONTROL_QUEUE},{group_queue(settings.worker_group)}",
+            f"--queues={','.join(queues)}",
             f"--hostname={settings.worker_group}@{socket.gethostname()}",
             "--loglevel=WARNING",
             "--without-gossip",

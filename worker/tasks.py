@@ -23,13 +23,27 @@ from core.jobs.placing import LaunchOrder
 from core.jobs.stopping import Settled
 from core.jobs.sweeping import Due, find_due, live_groups
 from core.nodes import get_node
-from core.queue import LAUNCH, NETWORK, SCHEDULE, START, STOP, SWEEP, Bell, group_queue, unanswered
+from core.object_store import ObjectStore
+from core.queue import (
+    LAUNCH,
+    NETWORK,
+    OBJECTS_QUEUE,
+    PACK,
+    SCHEDULE,
+    START,
+    STOP,
+    SWEEP,
+    Bell,
+    group_queue,
+    unanswered,
+)
 from core.settings import Settings
 from worker.docker_engine.steps import DockerSteps
 from worker.docker_engine.transport import EngineAccess
 from worker.engine import Engine
 from worker.launcher import Launcher
 from worker.pacing import Paced
+from worker.packer import Packer
 from worker.scheduler import Passes, run_pass
 from worker.stopper import stop_ranks
 
@@ -37,6 +51,8 @@ from worker.stopper import stop_ranks
 _BUSY_RINGS = 20
 #: Of the time: a sweep over a hundred thousand ranks takes longer than beat waits before it asks for the next.
 _SWEEPING_SHARE = 0.2
+#: Likewise, of the time of one of a worker's threads: what is behind may be behind for long.
+_PACKING_SHARE = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -110,9 +126,24 @@ def register(app: Celery, settings: Settings) -> None:
         START: start,
         STOP: stop,
         SWEEP: sweep,
+        **_packing(database, settings),
     }
     for name, step in steps.items():
         app.task(name=name)(_guarded(name, step))
+
+
+def _packing(database: Database, settings: Settings) -> dict[str, Callable[..., None]]:
+    """The step of a worker that reaches the object store."""
+    if not settings.object_store_url:
+        return {}
+    store = ObjectStore(settings.object_store_url)
+    packer = Packer(database, store, compact_after_seconds=settings.compact_after_seconds)
+    paced = Paced(_PACKING_SHARE)
+
+    def pack() -> None:
+        paced.run(packer.step)
+
+    return {PACK: pack}
 
 
 def _sweep(app: Celery, database: Database, bell: Bell, settings: Settings) -> None:
@@ -121,6 +152,9 @@ def _sweep(app: Celery, database: Database, bell: Bell, settings: Settings) -> N
     busy = [group for group in live_groups(database) if unanswered(app, group_queue(group)) > _BUSY_RINGS]
     _ring_due(bell, find_due(database, busy))
     forget_old_keys(database, settings.idempotency_seconds)
+    # Never more than one: where no worker reaches the object store, rings for it would heap up.
+    if settings.object_store_url and not unanswered(app, OBJECTS_QUEUE):
+        bell.pack()
 
 
 def _ring_due(bell: Bell, due: Due) -> None:

@@ -70,5 +70,5 @@ def _read(request: Request, job_id: str, platform: Platform) -> tuple[Caller, Lo
         since_ns=asked_since_ns(query),
         as_gzip=query["format"] == _GZIP,
     )
-    download = LogDownload(platform.database, platform.feeds, caller, record, wish)
+    download = LogDownload(platform.database, platform.objects, platform.feeds, caller, record, wish)
     return caller, download, query["format"]

@@ -61,6 +61,7 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
         platform.database,
         record.id,
         attempt,
+        store=platform.objects,
         ranks=ranks,
         limit=query["pageSize"],
         from_head=query["startFromHead"],

@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import Connection, delete, func, text, update
 
 from core.accounts import Caller
+from core.jobs.objects import doom_objects_of
 from core.jobs.quotas import FAR_FROM_LIMIT, Limits, far_from_limit
 from core.jobs.rank_moves import RANKS_OF_MADE
 from core.models import Job
@@ -238,5 +239,6 @@ def requeue_job(
 
 
 def purge_job(connection: Connection, job_id: str) -> None:
-    """Remove a job's row and, by the foreign keys, its ranks, events, logs and notebooks."""
+    """Remove a job's row and, by the foreign keys, its ranks, events, logs and notebooks; its objects follow."""
+    doom_objects_of(connection, job_id)
     connection.execute(delete(Job).where(Job.id == job_id, Job.state == JobState.DELETING.value))

@@ -8,12 +8,14 @@ from __future__ import annotations
 from core.models.identity import Account, ApiKey, RoleBinding, Secret, User
 from core.models.jobs import IdempotencyKey, Job, JobCount, JobFile
 from core.models.nodes import ImagePull, Node, NodePool, NodePoolBinding, PrivateRepository
+from core.models.packed import DoomedObjects, LogObject, PackedAttempt
 from core.models.ranks import GangNetwork, JobEvent, LogChunk, Notebook, Rank, RankUsage, UsagePart
 from core.models.row import Row
 
 __all__ = [
     "Account",
     "ApiKey",
+    "DoomedObjects",
     "GangNetwork",
     "IdempotencyKey",
     "ImagePull",
@@ -22,10 +24,12 @@ __all__ = [
     "JobEvent",
     "JobFile",
     "LogChunk",
+    "LogObject",
     "Node",
     "NodePool",
     "NodePoolBinding",
     "Notebook",
+    "PackedAttempt",
     "PrivateRepository",
     "Rank",
     "RankUsage",

@@ -120,8 +120,8 @@ class GangNetwork(Row):
     )
 
 
-def _goes_with_its_rank() -> ForeignKeyConstraint:
-    """Of a table whose rows belong to a rank."""
+def goes_with_its_rank() -> ForeignKeyConstraint:
+    """The foreign key of a table whose rows belong to a rank."""
     key = ("job_id", "attempt", "rank")
     return ForeignKeyConstraint(key, [f"ranks.{column}" for column in key], ondelete="CASCADE")
 
@@ -130,7 +130,7 @@ class LogChunk(Row):
     """A run of one rank's output, compressed. `resume_*` is where capture goes on after it."""
 
     __tablename__ = "log_chunks"
-    __table_args__ = (_goes_with_its_rank(),)
+    __table_args__ = (goes_with_its_rank(),)
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
@@ -151,7 +151,7 @@ class Notebook(Row):
     """The executed notebook of one rank, as papermill left it."""
 
     __tablename__ = "notebooks"
-    __table_args__ = (_goes_with_its_rank(),)
+    __table_args__ = (goes_with_its_rank(),)
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
@@ -167,7 +167,7 @@ class RankUsage(Row):
     """
 
     __tablename__ = "rank_usage"
-    __table_args__ = (_goes_with_its_rank(),)
+    __table_args__ = (goes_with_its_rank(),)
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
@@ -192,7 +192,7 @@ class UsagePart(Row):
     """A run of points of one rank's series that is full."""
 
     __tablename__ = "usage_parts"
-    __table_args__ = (_goes_with_its_rank(),)
+    __table_args__ = (goes_with_its_rank(),)
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)

@@ -61,11 +61,18 @@ def serving(settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def settings(database_url: str, broker_url: str) -> Settings:
+def object_store_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store that no other test module sees."""
+    return tmp_path_factory.mktemp("objects").as_uri()
+
+
+@pytest.fixture(scope="module")
+def settings(database_url: str, broker_url: str, object_store_url: str) -> Settings:
     # Tests ask faster, and with more wrong keys, than the limits on both would let them.
     return Settings(
         database_url=database_url,
         broker_url=broker_url,
+        object_store_url=object_store_url,
         max_ranks=100,
         rate_limit_per_second=0,
         failed_key_limit_per_second=0,

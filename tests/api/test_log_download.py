@@ -246,7 +246,7 @@ def test_download_has_one_page_in_memory_at_a_time(
 
     async def pieces() -> list[bytes]:
         feeds = LogFeeds(database)
-        one = LogDownload(database, feeds, caller, get_job(database, ACCOUNT, job_id), wish)
+        one = LogDownload(database, None, feeds, caller, get_job(database, ACCOUNT, job_id), wish)
         await one.begin()
         try:
             return [piece async for piece in one.pieces()]

@@ -1,3 +1,5 @@
+"""Objects are written whole or not at all, read in part, listed and removed."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

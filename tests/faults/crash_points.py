@@ -23,6 +23,7 @@ from tests.lab.images import BUSYBOX, UNSTARTABLE, ensure_unstartable
 RANKS = (1, 2, 4)
 _SECONDS, _SECONDS_EACH = 90.0, 15.0
 LAB = Lab(slots=24, registry=True)
+_PACKED_SECONDS = 60.0
 _TRIES = 4
 #: Which ones, the seed decides: others in every run.
 _SHORT_POINTS = 6
@@ -68,6 +69,8 @@ CRASH_POINTS = (
     CrashPoint(Point.CONTAINER_REMOVED, "supervisor", "plain", ("{job}", "{last}")),
     CrashPoint(Point.SLOT_RELEASING, "supervisor"),
     CrashPoint(Point.SLOT_FREED, "supervisor"),
+    CrashPoint(Point.OBJECTS_WRITTEN, "worker", "packed"),
+    CrashPoint(Point.OUTPUT_PACKED, "worker", "packed"),
 )
 
 
@@ -170,8 +173,9 @@ def _play(trial: Trial, cell: Cell, seconds: float) -> None:
         trial.client.cancel(cell.job_id, seconds=seconds)
     ended = _one_of(trial, cell, "COMPLETED", "FAILED", "CANCELLED")
     trial.wait(ended, seconds, f"the job of {cell} ends")
-    # What follows the end of a job, and what any job may come to, takes a moment more.
-    wait_until(lambda: cell.is_done, 5, every=0.1)
+    # What follows the end of a job, and what any job may come to, takes a moment more; its output
+    # rests for a while.
+    wait_until(lambda: cell.is_done, _PACKED_SECONDS if cell.crash.job == "packed" else 5, every=0.1)
 
 
 def _one_of(trial: Trial, cell: Cell, *states: str) -> Callable[[], bool]:

@@ -71,6 +71,7 @@ class Platform:
         self.installation = f"test-{secrets.token_hex(4)}"
         self.database_url = servers.new_database()
         self.broker_url = servers.new_broker()
+        self.object_store_url = (folder.absolute() / "objects").as_uri()
         self.database = Database(self.database_url)
         self._connection = psycopg.connect(self.database_url, autocommit=True)
         self.port = free_port()
@@ -89,6 +90,7 @@ class Platform:
             "PYTHONPATH": str(ROOT),
             "LONGSHORE_DATABASE_URL": self.database_url,
             "LONGSHORE_BROKER_URL": self.broker_url,
+            "LONGSHORE_OBJECT_STORE_URL": self.object_store_url,
             "LONGSHORE_API_PORT": str(self.port),
             "LONGSHORE_INSTALLATION": self.installation,
             "LONGSHORE_WORKER_GROUP": self.installation,

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
-from core.log_records import LogRecord, decode_records
+from core.database import Database
+from core.log_blocks import stored_output
+from core.log_records import LogRecord
+from core.object_store import ObjectStore
 
-_CHUNKS = "SELECT job_id, attempt, rank, payload FROM log_chunks ORDER BY job_id, attempt, rank, seq"
-_OF_JOB = (
-    "SELECT c.payload FROM log_chunks c JOIN jobs j ON j.id = c.job_id AND j.attempt = c.attempt"
-    " WHERE j.batch_job_id = %s AND c.rank = %s ORDER BY c.seq"
+_ATTEMPTS = (
+    "SELECT job_id, attempt FROM log_chunks UNION SELECT job_id, attempt FROM log_objects ORDER BY job_id, attempt"
 )
+_LATEST = "SELECT id, attempt FROM jobs WHERE batch_job_id = %s"
 
 
 @dataclass
@@ -39,25 +40,45 @@ class Digest:
 StreamKey = tuple[str, int, int, int]
 
 
-def digests(connection: psycopg.Connection[Any]) -> dict[StreamKey, Digest]:
-    """Of all output that a database holds."""
+def digests(database_url: str, object_store_url: str) -> dict[StreamKey, Digest]:
+    """Of all output that a database and its object store hold."""
     found: dict[StreamKey, Digest] = {}
-    with connection.cursor(name="chunks", row_factory=dict_row) as chunks:
-        for chunk in chunks.execute(_CHUNKS):
-            for record in decode_records(chunk["payload"]):
-                key = (chunk["job_id"], chunk["attempt"], chunk["rank"], record.stream)
-                found.setdefault(key, Digest()).add(record.data)
+    with psycopg.connect(database_url) as connection:
+        attempts = connection.execute(_ATTEMPTS).fetchall()
+    database, store = Database(database_url), ObjectStore(object_store_url)
+    try:
+        for job_id, attempt in attempts:
+            with stored_output(database, store, job_id, attempt, None) as output:
+                ranks = output.ranks()
+            for rank in ranks:
+                for record in _records(database, store, job_id, attempt, rank):
+                    found.setdefault((job_id, attempt, rank, record.stream), Digest()).add(record.data)
+    finally:
+        database.close()
     return found
 
 
-def records(database_url: str, batch_job_id: str, rank: int = 0) -> Iterator[LogRecord]:
+def records(database_url: str, object_store_url: str, batch_job_id: str, rank: int = 0) -> Iterator[LogRecord]:
     """What a rank of a job's latest attempt printed, in order."""
-    with psycopg.connect(database_url) as connection, connection.cursor(name="chunks") as chunks:
-        for (payload,) in chunks.execute(_OF_JOB, (batch_job_id, rank)):
-            yield from decode_records(payload)
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute(_LATEST, (batch_job_id,)).fetchone()
+    database, store = Database(database_url), ObjectStore(object_store_url)
+    try:
+        if found is not None:
+            yield from _records(database, store, found[0], found[1], rank)
+    finally:
+        database.close()
 
 
-def stream_of(database_url: str, batch_job_id: str, stream: int, rank: int = 0) -> bytes:
+def stream_of(database_url: str, object_store_url: str, batch_job_id: str, stream: int, rank: int = 0) -> bytes:
     """All of one stream."""
-    found = records(database_url, batch_job_id, rank)
+    found = records(database_url, object_store_url, batch_job_id, rank)
     return b"".join(record.data for record in found if record.stream == stream)
+
+
+def _records(database: Database, store: ObjectStore, job_id: str, attempt: int, rank: int) -> Iterator[LogRecord]:
+    seq: int | None = None
+    with stored_output(database, store, job_id, attempt, [rank]) as output:
+        while (chunk := output.next_chunk(rank, seq, from_head=True, since_ns=0)) is not None:
+            yield from chunk.records
+            seq = chunk.seq + 1

@@ -47,7 +47,7 @@ def test_endless_output_is_kept_up_to_the_limit_and_the_log_says_so(client: ApiC
     assert (done["state"], done["reason"]) == ("FAILED", "RUN_TIMEOUT")
     share = _KEPT // _RANKS
     for rank in (0, 1):
-        stored = list(records(platform.database_url, job["id"], rank))
+        stored = list(records(platform.database_url, platform.object_store_url, job["id"], rank))
         assert b"".join(each.data for each in stored if each.stream != PLATFORM) == cut_at(share)
         said = [each.data.decode() for each in stored if each.stream == PLATFORM]
         assert said == [stored[-1].data.decode()]

@@ -67,7 +67,7 @@ def test_every_byte_is_stored(client: ApiClient, platform: Platform, busybox: st
     done = client.wait_end(job["id"], 500)
     assert done["state"] == "COMPLETED", done["status"]
     for stream in (1, 2):
-        stored = stream_of(platform.database_url, job["id"], stream)
+        stored = stream_of(platform.database_url, platform.object_store_url, job["id"], stream)
         assert digest(stored) == digest(printed.get(stream, b""))
     for stream, called in ((1, "stdout"), (2, "stderr")):
         assert digest(downloaded(client, job["id"], stream=called)) == digest(printed.get(stream, b""))

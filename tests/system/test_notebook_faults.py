@@ -120,6 +120,8 @@ def test_everything_that_a_notebook_prints_is_stored_in_order(
     done = client.wait_end(job := start(client, work, f"{name}.ipynb"), 1000)
     assert done["state"] == "COMPLETED", done["status"]
     # papermill ends each piece of output that a kernel sends with a newline, wherever it was cut.
-    printed = b"".join(record.data for record in records(platform.database_url, job)).replace(b"\n", b"")
+    printed = b"".join(
+        record.data for record in records(platform.database_url, platform.object_store_url, job)
+    ).replace(b"\n", b"")
     numbers = [int(found) for found in re.findall(rb"line (\d{7}) x{87}", printed)]
     assert numbers == list(range(count))

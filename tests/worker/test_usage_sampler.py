@@ -25,7 +25,12 @@ from worker.engine import RankKey
 from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.rank_watch import RankWatch
 from worker.supervisor.scope import NodeScope, ProcessScope
+from worker.supervisor.told_exits import ToldExits
 from worker.supervisor.usage_sampler import AT_ONCE, UsageSampler
+
+
+async def _never_began() -> None:
+    """No engine is restarted here."""
 
 
 class Lab:
@@ -71,6 +76,8 @@ class Lab:
             LogWriter(scope),
             key,
             container,
+            ToldExits(),
+            _never_began,
             keeps_notebook=False,
             in_gang=False,
             log_limit_bytes=1,

@@ -7,9 +7,10 @@ import contextlib
 
 import structlog
 
-from core.errors import ContainerGone, NodeUnreachable
+from core.database import Database
+from core.errors import ContainerGone, NodeUnreachable, NoObjectStore
 from core.log_records import PLATFORM
-from core.logs import LogEntry, ResumePoint, read_page, resume_point
+from core.logs import LogEntry, LogPage, ResumePoint, read_page, resume_point
 from worker.docker_engine.faults import last_line_of
 from worker.engine import RankKey
 from worker.supervisor.log_writer import HIGH_WATER_BYTES, LogWriter, RankBuffer
@@ -159,13 +160,13 @@ class OutputCapture:
     async def _last_entries(self, count: int) -> tuple[LogEntry, ...]:
         """The last that are stored, newest first."""
         key = self._key
-        page = await self._scope.verb(
-            read_page,
-            self._scope.database,
-            key.job_id,
-            key.attempt,
-            ranks=[key.rank],
-            limit=count,
-            from_head=False,
-        )
+        page = await self._scope.verb(_last_page, self._scope.database, key.job_id, key.attempt, key.rank, count)
         return page.entries
+
+
+def _last_page(database: Database, job_id: str, attempt: int, rank: int, count: int) -> LogPage:
+    try:
+        return read_page(database, job_id, attempt, ranks=[rank], limit=count, from_head=False)
+    except NoObjectStore:
+        # It was packed, so the rank was released while this process was frozen: nobody waits for its last lines.
+        return LogPage((), {}, has_more=False)

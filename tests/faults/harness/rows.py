@@ -23,14 +23,14 @@ _TABLES = {
 }
 
 
-def write_rows(database_url: str, journal: Journal) -> None:
-    """Every row that the checker asks about."""
+def write_rows(database_url: str, object_store_url: str, journal: Journal) -> None:
+    """Every row that the checker asks about, and what output there is, in rows or in objects."""
     with psycopg.connect(database_url, row_factory=dict_row) as connection:
         for table, statement in _TABLES.items():
             for row in connection.execute(statement):
                 journal.write(table=table, **row)
-        for (job, attempt, rank, stream), stored in digests(connection).items():
-            journal.write(
-                table="output", job_id=job, attempt=attempt, rank=rank, stream=stream,
-                sha256=stored.sha256, bytes=stored.byte_count,
-            )  # fmt: skip
+    for (job, attempt, rank, stream), stored in digests(database_url, object_store_url).items():
+        journal.write(
+            table="output", job_id=job, attempt=attempt, rank=rank, stream=stream,
+            sha256=stored.sha256, bytes=stored.byte_count,
+        )  # fmt: skip

@@ -41,6 +41,7 @@ SETTINGS: Mapping[str, Any] = {
     "sweep_seconds": 1,
     "listing_seconds": 1,
     "orphan_grace_seconds": 3,
+    "compact_after_seconds": 2,
 }
 #: Until all ranks of a gang have ended of which one has failed: a second of grace, and five.
 _GANG_END_SECONDS = 6.0
@@ -349,7 +350,7 @@ class Trial:
             self.keeper.stop()
             self._witness.finish()
             self._sampler.finish()
-            write_rows(self.platform.database_url, self._journals[ROWS])
+            write_rows(self.platform.database_url, self.platform.object_store_url, self._journals[ROWS])
 
 
 def run_trial(
