@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select, text
 from core.database import Database
 from core.errors import NoObjectStore, NotFound, Unavailable
 from core.log_packing import Block, OpenBlock, blocks_from, decode_index, open_block
-from core.log_records import PLATFORM, LogRecord, decode_records
+from core.log_records import LogRecord, decode_records
 from core.models import LogChunk, LogObject, PackedAttempt
 from core.object_store import ObjectStore
 
@@ -62,8 +62,6 @@ class KeptObject:
 
     path: str
     block_index: bytes
-    last_seq: int
-    last_ns: int
 
 
 class RangeReader(Protocol):
@@ -95,27 +93,23 @@ def stored_output(
     """
     with database.snapshot() as connection:
         packed = connection.execute(
-            select(PackedAttempt.removed_at, PackedAttempt.removed_because).where(
-                PackedAttempt.job_id == job_id, PackedAttempt.attempt == attempt
-            )
+            select(PackedAttempt.attempt).where(PackedAttempt.job_id == job_id, PackedAttempt.attempt == attempt)
         ).first()
         if packed is None:
             yield RowOutput(connection, job_id, attempt)
             return
         kept = _kept(connection, job_id, attempt, ranks)
-    if packed.removed_at is not None:
-        yield RemovedOutput(kept, packed.removed_because)
-    elif store is None:
+    if store is None:
         raise NoObjectStore(
             "what this attempt printed is in the object store, and LONGSHORE_OBJECT_STORE_URL does not say where"
         )
-    else:
-        yield ObjectOutput(store.read, kept)
+    yield ObjectOutput(store.read, kept)
 
 
 def _kept(connection: Connection, job_id: str, attempt: int, ranks: Sequence[int] | None) -> dict[int, KeptObject]:
-    columns = (LogObject.path, LogObject.block_index, LogObject.last_seq, LogObject.last_ns)
-    query = select(LogObject.rank, *columns).where(LogObject.job_id == job_id, LogObject.attempt == attempt)
+    query = select(LogObject.rank, LogObject.path, LogObject.block_index).where(
+        LogObject.job_id == job_id, LogObject.attempt == attempt
+    )
     if ranks is not None:
         query = query.where(LogObject.rank.in_(set(ranks)))
     return {row.rank: KeptObject(*row[1:]) for row in connection.execute(query)}
@@ -190,27 +184,3 @@ class ObjectOutput:
             raise Unavailable(str(error)) from error
         except zlib.error as error:
             raise Unavailable(f"the object store has something else than a log at {path}: {error}") from error
-
-
-class RemovedOutput:
-    """Output that is kept no longer: of each rank that had any, one word that says so.
-
-    It stands where whoever reads on has not been yet: after the last chunk for those who come from the head,
-    before the first for those who come from the tail.
-    """
-
-    def __init__(self, kept: Mapping[int, KeptObject], because: str) -> None:
-        self._kept, self._because = kept, because
-
-    def ranks(self) -> list[int]:
-        return list(self._kept)
-
-    def next_chunk(self, rank: int, seq: int | None, *, from_head: bool, since_ns: int) -> StoredChunk | None:
-        kept = self._kept.get(rank)
-        if kept is None or kept.last_ns < since_ns:
-            return None
-        at = kept.last_seq + 1 if from_head else 0
-        if seq is not None and (seq > at if from_head else seq < at):
-            return None
-        said = f"longshore: what this rank printed was removed: {self._because}\n"
-        return StoredChunk(at, [LogRecord(kept.last_ns, PLATFORM, said.encode())])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, func, text
+from sqlalchemy import BigInteger, ForeignKey, LargeBinary, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.ranks import goes_with_its_rank
@@ -15,25 +15,12 @@ class PackedAttempt(Row):
     """An attempt whose output is in objects, all of it: a chunk that is still in a row counts no more."""
 
     __tablename__ = "packed_attempts"
-    __table_args__ = (
-        # What an account keeps, the oldest first, and how much it is.
-        Index(
-            "ix_packed_attempts_kept",
-            "account_id",
-            "ended_at",
-            postgresql_include=["object_bytes"],
-            postgresql_where=text("removed_at IS NULL"),
-        ),
-    )
-
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(doc="the job's")
     ended_at: Mapped[datetime] = mapped_column(doc="when its last container was gone")
     packed_at: Mapped[datetime] = mapped_column(server_default=func.now())
     object_bytes: Mapped[int] = mapped_column(BigInteger, doc="that it takes in the object store")
-    removed_at: Mapped[datetime | None] = mapped_column(doc="since when it is kept no longer")
-    removed_because: Mapped[str] = mapped_column(server_default="", doc="one sentence for a person")
 
 
 class LogObject(Row):

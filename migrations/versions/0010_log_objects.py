@@ -1,4 +1,4 @@
-"""output of ended attempts in the object store, and how long it is kept"""
+"""output of ended attempts in the object store"""
 
 from __future__ import annotations
 
@@ -23,19 +23,10 @@ def upgrade() -> None:
         sa.Column("ended_at", _TIME, nullable=False),
         sa.Column("packed_at", _TIME, server_default=_NOW, nullable=False),
         sa.Column("object_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("removed_at", _TIME, nullable=True),
-        sa.Column("removed_because", sa.Text(), server_default="", nullable=False),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_packed_attempts_job_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("job_id", "attempt", name=op.f("pk_packed_attempts")),
-    )
-    op.create_index(
-        "ix_packed_attempts_kept",
-        "packed_attempts",
-        ["account_id", "ended_at"],
-        postgresql_include=["object_bytes"],
-        postgresql_where=sa.text("removed_at IS NULL"),
     )
     key = ["job_id", "attempt", "rank"]
     op.create_table(
@@ -66,14 +57,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("folder", name=op.f("pk_doomed_objects")),
     )
     op.create_index(op.f("ix_doomed_objects_doomed_at"), "doomed_objects", ["doomed_at"])
-    op.add_column("accounts", sa.Column("retention_days", sa.Integer(), nullable=True))
-    op.add_column("accounts", sa.Column("retention_bytes", sa.BigInteger(), nullable=True))
 
 
 def downgrade() -> None:
     """What has been packed is in the object store alone, where an earlier version does not look for it."""
-    op.drop_column("accounts", "retention_bytes")
-    op.drop_column("accounts", "retention_days")
     op.drop_table("doomed_objects")
     op.drop_table("log_objects")
     op.drop_table("packed_attempts")

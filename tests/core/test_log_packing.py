@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import log_packing
-from core.log_blocks import KeptObject, ObjectOutput, RemovedOutput, StoredChunk, StoredOutput
+from core.log_blocks import KeptObject, ObjectOutput, StoredChunk, StoredOutput
 from core.log_packing import PackedChunk, Packing, decode_index, encode_index
-from core.log_records import PLATFORM, LogRecord, encode_records
+from core.log_records import LogRecord, encode_records
 from core.logs import LogEntry, Position, _rank_entries
 
 Chunks = dict[int, list[LogRecord]]
@@ -62,8 +61,7 @@ def packed(chunks: Chunks) -> tuple[bytes, bytes]:
 
 def in_objects(chunks: Chunks) -> ObjectOutput:
     content, index = packed(chunks)
-    last = max(chunks, default=0)
-    return ObjectOutput(Folder(content), {0: KeptObject("logs/j/1/0-1", index, last, 0)})
+    return ObjectOutput(Folder(content), {0: KeptObject("logs/j/1/0-1", index)})
 
 
 def entries(output: StoredOutput, place: Position | None, from_head: bool, since_ns: int = 0) -> list[Place]:
@@ -112,7 +110,7 @@ def test_page_at_the_end_of_a_large_object_reads_its_last_block_alone() -> None:
     }
     content, index = packed(chunks)
     folder = Folder(content)
-    objects = ObjectOutput(folder, {0: KeptObject("p", index, 799, 0)})
+    objects = ObjectOutput(folder, {0: KeptObject("p", index)})
     at_the_end = _rank_entries(objects, 0, None, False, 0)
     assert [next(at_the_end)[1] for _ in range(150)] == [*((799, i) for i in range(99, -1, -1)),
                                                          *((798, i) for i in range(99, 49, -1))]  # fmt: skip
@@ -124,26 +122,3 @@ def test_bytes_that_are_no_block_are_an_error_and_no_log() -> None:
     content, index = packed({0: [LogRecord(1, 1, b"a\n")]})
     with pytest.raises(zlib.error):
         log_packing.open_block(decode_index(index)[0], content[1:] + b"\0")
-
-
-def positions() -> Iterator[Position | None]:
-    yield None
-    yield from ((seq, index) for seq in range(5) for index in (0, 1, 7))
-
-
-@pytest.mark.parametrize("from_head", [True, False])
-def test_removed_output_says_so_once_to_whoever_has_not_read_to_its_end(from_head: bool) -> None:
-    removed = RemovedOutput({0: KeptObject("", b"", 4, 17)}, "it is kept for 30 days")
-    assert removed.ranks() == [0]
-    for place in positions():
-        said: Sequence[Place] = entries(removed, place, from_head)
-        if place == (0, 0) and not from_head:
-            assert said == [], "that reader is through"
-            continue
-        ((entry, after),) = said
-        assert entry.record == LogRecord(
-            17, PLATFORM, b"longshore: what this rank printed was removed: it is kept for 30 days\n"
-        )
-        assert entries(removed, after, from_head) == []
-    assert entries(removed, None, from_head, since_ns=18) == []
-    assert list(_rank_entries(removed, 1, None, from_head, 0)) == []

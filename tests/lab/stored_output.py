@@ -65,7 +65,8 @@ def records(database_url: str, object_store_url: str, batch_job_id: str, rank: i
     database, store = Database(database_url), ObjectStore(object_store_url)
     try:
         if found is not None:
-            yield from _records(database, store, found[0], found[1], rank)
+            job_id, attempt = found
+            yield from _records(database, store, job_id, attempt, rank)
     finally:
         database.close()
 

@@ -30,9 +30,8 @@ display({'application/vnd.jupyter.widget-view+json': {'version_major': 2, 'versi
          'text/plain': 'IntSlider(value=7)'}, raw=True)"""
 _DEEP = "def inner(rows):\n    return rows[9]\n\ndef outer():\n    return inner([1, 2])\n\nouter()"
 _MANY_LINES = "for number in range(5000):\n    print(f'line {number:04d} of a long output')"
-_BIG = "for number in range(50):\n    print(f'{number:03d}' + 'x' * ((1 << 20) - 4))"
 _KILLED = "print('dies now', flush=True)\nimport os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-_EATS = "print('eats now', flush=True)\nheld = [bytearray(b'x' * (32 << 20)) for _ in range(200)]"
+_EATS = "print('eats now', flush=True)\nheld = b'x' * (2 << 30)"
 _AWAIT = "import asyncio\nasync def answer():\n    await asyncio.sleep(0.01)\n    return 42\nawait answer()"
 _COLOURS = "print('\\x1b[31mred\\x1b[0m, 日本語, 🚢, \\x00 a NUL')"
 
@@ -76,7 +75,7 @@ _OLD = {
 }
 
 CASES = {
-    "a plot": Case(notebook(_PLOT), kept=["image/png"], page=['<img src="data:image/png;base64,']),
+    "a plot": Case(notebook(_PLOT), kept=["image/png"], page=["<img", "data:image/png;base64,"]),
     "a plot as SVG": Case(
         notebook("%config InlineBackend.figure_formats = ['svg']", _PLOT),
         kept=["image/svg+xml"],
@@ -87,7 +86,7 @@ CASES = {
         notebook(_HOSTILE),
         kept=["onerror"],
         page=["<b>kept</b>"],
-        not_page=["<script", "<iframe", 'href="javascript', "<img src=x", "<img onerror"],
+        not_page=["<script", "<iframe", '<a href="javascript', "<img src=x", "<img onerror"],
     ),
     "a widget": Case(notebook(_WIDGET), kept=["widget-view+json"], page=["IntSlider(value=7)"]),
     "a library that is missing": Case(
@@ -102,7 +101,6 @@ CASES = {
         kept=["line 4999 of"],
         page=["line 4999 of"],
     ),
-    "50 MB of output": Case(notebook(_BIG, "print('after')"), printed=["after"], kept=["049xxx"]),
     "an error": Case(
         notebook("print('before')", "1 / 0", "print('never')"),
         "FAILED",
@@ -123,8 +121,11 @@ CASES = {
         "cell 1 (raise ValueError('the first line\\nthe last line')): ValueError: the last line",
     ),
     "no Python": Case(notebook("if True print(1)"), "FAILED", "cell 1 (if True print(1)): SyntaxError: "),
+    # papermill goes on with the cells after it, and says in the end that the notebook has failed.
     "an error that is meant": Case(
         _with_cells(_cell("code", "1 / 0", "raises-exception"), _cell("code", "print('goes on')")),
+        "FAILED",
+        "cell 1 (1 / 0): ZeroDivisionError: division by zero",
         printed=["goes on"],
         kept=["ZeroDivisionError"],
     ),
@@ -209,8 +210,12 @@ def test_notebook_ends_as_it_should_and_is_kept_as_far_as_it_came(
 def test_death_of_a_kernel_is_noticed_within_seconds(
     client: ApiClient, jobs: Mapping[str, str], name: str, last: str
 ) -> None:
-    done = client.wait_end(jobs[name], 500)
-    (said,) = [entry for entry in client.logs(jobs[name]) if entry["message"] == last]
+    for each in jobs.values():
+        client.wait_end(each, 500)
+    case = CASES[name]
+    job = client.create(imageRef=NOTEBOOK, notebookExecutor={"content": case.content}, **case.body)["id"]
+    done = client.wait_end(job, 120)
+    (said,) = [entry for entry in client.logs(job) if entry["message"] == last]
     took = datetime.fromisoformat(done["endTime"]) - datetime.fromisoformat(said["logTime"])
     assert took.total_seconds() < 10
 

@@ -46,6 +46,8 @@ GOOD = _cell("x = 1", "completed")
         ([_cell("y" * 100, "failed", _error("E", ""))], f"cell 1 ({'y' * 60}…): E"),
         ([_cell("a", "failed", _error("E", "many\nlines"))], "cell 1 (a): E: lines"),
         ([GOOD, _cell("later", "pending")], ""),
+        ([GOOD, _cell("1 / 0", "completed", _error("E", "as it was meant")), GOOD],
+         "cell 2 (1 / 0): E: as it was meant"),
         ([], ""),
     ],
 )  # fmt: skip

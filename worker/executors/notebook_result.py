@@ -21,14 +21,20 @@ def where_it_ended(content: bytes, last_line: str) -> str:
     or else the last line printed. "" where no cell failed.
     """
     last_run: tuple[int, dict[str, Any]] | None = None
+    raised: tuple[int, dict[str, Any]] | None = None
     for number, cell in _code_cells(content):
         ran = cell.get("metadata", {}).get("papermill", {})
         if ran.get("exception") or ran.get("status") in ("failed", "running"):
             return _sentence(number, cell, last_line)
         if ran.get("status") == "completed":
             last_run = number, cell
-    # Papermill calls a cell completed whose kernel died, and runs no further one.
-    return _sentence(*last_run, last_line) if last_run is not None and _DEAD in last_line else ""
+            if raised is None and _error(cell):
+                raised = number, cell
+    if last_run is not None and _DEAD in last_line:
+        # Papermill calls a cell completed whose kernel died, and runs no further one.
+        return _sentence(*last_run, last_line)
+    # One that was tagged raises-exception: papermill runs the cells after it, and fails all the same.
+    return _sentence(*raised, last_line) if raised is not None else ""
 
 
 def _sentence(number: int, cell: dict[str, Any], last_line: str) -> str:
