@@ -1,3 +1,5 @@
+"""What an engine has told of ends, and which of that is a program's own doing."""
+
 from __future__ import annotations
 
 import pytest
