@@ -251,10 +251,14 @@ class Platform:
     def story(self, lines: int = 40) -> str:
         """The ends of all logs, and every job that has not ended with its ranks."""
         tails = [f"--- {name}\n" + "\n".join(self.log(name).splitlines()[-lines:]) for name in self._processes]
-        ranks = self.query(
+        statement = (
             "SELECT j.id, j.state, j.status, r.rank, r.state, r.lease_until FROM jobs j"
             " JOIN ranks r ON r.job_id = j.id WHERE r.released_at IS NULL"
         )
+        try:
+            ranks = self.query(statement)
+        except psycopg.Error as error:
+            ranks = [f"none to be had: {error}"]
         found = [f"{container.name} {container.status}" for container in self.containers()]
         return "\n".join([*tails, "--- rows", *map(str, ranks), "--- containers", *found])
 
