@@ -36,6 +36,7 @@ _RESOURCE_IDS = frozenset({"account_id", "job_id", "pool_id", "node_id", "user_i
 
 _QUERY_WORDS: Mapping[str, str] = {
     "pageSize": "How many at most; 0 is the default. More than {most:,} is cut to that.",
+    "maxPoints": "How many points at most; 0 is the default. More than {most:,} is cut to that.",
     "pageToken": "The `nextPageToken` of the page before; every other parameter must be as it was then.",
     "filter": "An AIP-160 filter.",
     "orderBy": "Fields by which to sort, each with `desc` or not: `create_time desc, display_name`.",
@@ -65,7 +66,7 @@ def query_parameter(parameter: Json) -> Json:
     """A query parameter with the meaning that its name has in every list."""
     name, schema = parameter["name"], dict(parameter["schema"])
     words = _QUERY_WORDS.get(name, "")
-    if name == "pageSize":
+    if name in ("pageSize", "maxPoints"):
         # What is too large is cut, not refused.
         words = words.format(most=schema["maximum"])
         schema |= {"format": "int32", "minimum": 0, "maximum": _INT32_MAX}

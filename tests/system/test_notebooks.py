@@ -30,8 +30,11 @@ display({'application/vnd.jupyter.widget-view+json': {'version_major': 2, 'versi
          'text/plain': 'IntSlider(value=7)'}, raw=True)"""
 _DEEP = "def inner(rows):\n    return rows[9]\n\ndef outer():\n    return inner([1, 2])\n\nouter()"
 _MANY_LINES = "for number in range(5000):\n    print(f'line {number:04d} of a long output')"
-_KILLED = "print('dies now', flush=True)\nimport os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-_EATS = "print('eats now', flush=True)\nheld = b'x' * (2 << 30)"
+# What a kernel prints is sent by a thread of its own, which may be ended with it: it is given a second.
+_KILLED = (
+    "print('dies now', flush=True)\nimport os, signal, time; time.sleep(1)\nos.kill(os.getpid(), signal.SIGKILL)"
+)
+_EATS = "print('eats now', flush=True)\nimport time; time.sleep(1)\nheld = b'x' * (2 << 30)"
 _AWAIT = "import asyncio\nasync def answer():\n    await asyncio.sleep(0.01)\n    return 42\nawait answer()"
 _COLOURS = "print('\\x1b[31mred\\x1b[0m, 日本語, 🚢, \\x00 a NUL')"
 
