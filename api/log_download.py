@@ -73,7 +73,8 @@ class LogDownload:
         record: JobRecord,
         wish: Wish,
     ) -> None:
-        self._database, self._store, self._feeds = database, store, feeds
+        self._database, self._feeds = database, feeds
+        self._read_page = partial(read_page, database, record.id, wish.attempt, store=store, ranks=wish.ranks)
         self._caller, self._record, self._wish = caller, record, wish
         is_of_one = record.spec.num_ranks == 1 or (wish.ranks is not None and len(wish.ranks) == 1)
         self._text = LogText(wish.wanted, with_ranks=not is_of_one)
@@ -138,25 +139,12 @@ class LogDownload:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _newest_ns(self) -> int:
-        page = read_page(
-            self._database,
-            self._record.id,
-            self._wish.attempt,
-            store=self._store,
-            ranks=self._wish.ranks,
-            limit=1,
-            from_head=False,
-        )
+        page = self._read_page(limit=1, from_head=False)
         return max((entry.record.time_ns for entry in page.entries), default=0)
 
     def _next_page(self) -> LogPage:
         # All that comes, wanted or not: where a line ends can be seen by what comes after it.
-        page = read_page(
-            self._database,
-            self._record.id,
-            self._wish.attempt,
-            store=self._store,
-            ranks=self._wish.ranks,
+        page = self._read_page(
             limit=_ENTRIES,
             from_head=True,
             since_ns=self._wish.since_ns,

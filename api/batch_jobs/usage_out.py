@@ -11,7 +11,7 @@ from api.openapi.values import Duration
 from api.wire.times import format_duration, format_time_ns
 from core.usage.reading import JobUsage, RankSeries, RankUsageRecord
 
-_NS_OF_MS = 1_000_000
+NS_OF_MS = 1_000_000
 
 
 class RankUsageRead(TypedDict):
@@ -135,7 +135,7 @@ def _points(series: RankSeries) -> Iterator[UsagePointRead]:
         if before is not None and point.time_ms > before.time_ms:
             cores = (point.cpu_us - before.cpu_us) / 1000 / (point.time_ms - before.time_ms)
         yield {
-            "time": format_time_ns(point.time_ms * _NS_OF_MS),
+            "time": format_time_ns(point.time_ms * NS_OF_MS),
             "cpuSeconds": point.cpu_us / 1_000_000,
             "cpuCores": None if cores is None else round(cores, 6),
             "memoryBytes": str(point.memory_bytes),

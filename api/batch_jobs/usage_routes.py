@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.batch_jobs.history_routes import ATTEMPT, rank_number
 from api.batch_jobs.usage_out import (
+    NS_OF_MS,
     JobUsageList,
     RankSeriesRead,
     RankUsageRead,
@@ -32,7 +33,6 @@ _SERIES_QUERY = {
     "startTime": wire_query.TIME,
     "maxPoints": wire_query.page_size(_MOST_POINTS, _MOST_POINTS),
 }
-_NS_OF_MS = 1_000_000
 
 
 @router.get(
@@ -69,7 +69,7 @@ def get_rank_usage(request: Request, job_id: str, rank: str, platform: PlatformD
         job_id,
         rank_number(caller.account, job_id, rank),
         attempt=query["attempt"],
-        since_ms=-(-query["startTime"] // _NS_OF_MS),
+        since_ms=-(-query["startTime"] // NS_OF_MS),
         most=query["maxPoints"],
     )
     name = f"accounts/{caller.account}/batchJobs/{job_id}"

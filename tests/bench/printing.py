@@ -13,11 +13,10 @@ import docker
 
 from tests.lab.images import BUSYBOX, PYTHON
 from tests.lab.platform import ENGINE
+from worker.docker_engine.payload import LOG_CONFIG
 
 _LINE = "x" * 99
-#: As the platform has the engine keep output: what is printed must fit.
-_LOG = {"type": "json-file", "config": {"max-size": "50m", "max-file": "5"}}
-#: Prints what it is told in lines of 100 bytes, no faster than it is told, and how long that took.
+#: Prints what it is told in lines of 100 bytes, and how long that took. It sleeps to keep its pace.
 _PACED = """\
 import os, sys, time
 rate, seconds = int(sys.argv[1]), float(sys.argv[2])
@@ -73,7 +72,7 @@ class RawPrinters:
 
     @contextmanager
     def _created(self, image: str, commands: list[list[str]]) -> Iterator[list[str]]:
-        config = self._api.create_host_config(network_mode="none", log_config=_LOG)
+        config = self._api.create_host_config(network_mode="none", log_config=LOG_CONFIG)
         made = [
             str(
                 self._api.create_container(image, entrypoint=command[:1], command=command[1:], host_config=config)[

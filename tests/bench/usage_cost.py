@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.process_figures import cpu_seconds
+from tests.faults.harness.chaos import let_pass
 from tests.lab.images import BUSYBOX, ensure_busybox
 from tests.lab.platform import Platform
 from tests.lab.servers import Servers
@@ -41,11 +42,11 @@ def costs(platform: Platform, ranks: int, seconds: float) -> dict[str, float]:
     """Of one run, once all ranks have been running for a while: milliseconds of processor time per second."""
     job = platform.client.shell("sleep 100000", image=BUSYBOX, ranks=ranks, stopGracePeriod="0s")["id"]
     platform.client.wait_for(job, lambda seen: seen["state"] == "RUNNING", 600, every=1.0)
-    time.sleep(15)  # the first samples of a rank come faster
+    let_pass(15)  # the first samples of a rank come faster
     engine = engine_pids()
     began = time.monotonic()
     before = cpu_seconds(platform.pid("supervisor")), sum(map(_alone, engine))
-    time.sleep(seconds)
+    let_pass(seconds)
     after = cpu_seconds(platform.pid("supervisor")), sum(map(_alone, engine))
     passed = time.monotonic() - began
     usage: dict[str, Any] = platform.client.http.get(f"/batchJobs/{job}:getUsage", params={"pageSize": 1}).json()

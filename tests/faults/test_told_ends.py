@@ -11,7 +11,7 @@ from core.failpoints import Point
 from tests.faults.harness.chaos import thaw
 from tests.faults.harness.engines import Engines, EnginesWanted
 from tests.faults.harness.orders import Orders
-from tests.lab.hosts import Host, can_make_hosts
+from tests.lab.hosts import can_make_hosts
 from tests.lab.images import BUSYBOX
 from tests.lab.platform import Platform, wait_until
 from tests.lab.servers import Servers
@@ -60,14 +60,10 @@ def test_end_that_an_engine_told_of_before_it_was_killed_is_the_ranks_own(
     # It stops where it has heard of the end and has not asked for anything else.
     order = orders.give("supervisor", Point.EXIT_SEEN, job, action="freeze")
     wait_until(lambda: order.is_taken, 60, "the supervisor has heard of the end", every=0.005)
-    _kill_under(platform, host)
+    host.kill()
+    thaw(platform.pid("supervisor"))
     host.start_as_a_service()
     done = platform.client.wait_end(job, 120)
     assert (done["state"], done["reason"]) == (state, reason), done["status"]
     (rank,) = platform.client.ranks(job)
     assert (rank["exitCode"], platform.client.lines(job)) == (code, ["done"])
-
-
-def _kill_under(platform: Platform, host: Host) -> None:
-    host.kill()
-    thaw(platform.pid("supervisor"))

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -24,6 +23,7 @@ import docker
 from docker.errors import DockerException
 from docker.tls import TLSConfig
 
+from deploy import processes
 from deploy.certificates import Authority
 from tests.lab.images import import_busybox
 from tests.lab.platform import wait_until
@@ -227,14 +227,14 @@ class Host:
 
     def _end_remains(self) -> None:
         """Processes that name this host's own folder: a containerd, shims of killed containers."""
-        for _ in range(50):
-            remains = self._remains()
-            if not remains:
-                return
-            for pid in remains:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
+        processes.wait_until(lambda: not self._killed_remains(), 5, every=0.1)
+
+    def _killed_remains(self) -> list[int]:
+        remains = self._remains()
+        for pid in remains:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return remains
 
     def _remains(self) -> list[int]:
         inode = None

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
@@ -40,8 +39,6 @@ ENGINE = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
 #: Those that run now, so that a failing test can show what their processes said.
 RUNNING: list[Platform] = []
-_CLAIMED: set[int] = set()
-_CLAIMING = threading.Lock()
 
 
 class Platform:
@@ -83,7 +80,7 @@ class Platform:
         # docker-py's own client: tests look at the engine past the platform. With several it is the first's.
         self.engine: Any = docker.DockerClient(base_url=self._sockets[0])
         #: 10.x is this platform's address range
-        self.octet: int = _claimed_octet(self.engine)
+        self.octet: int = free_octet(self.engine, {each.octet for each in RUNNING})
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
             **os.environ,
@@ -273,7 +270,6 @@ class Platform:
         self._connection.close()
         self.database.close()
         self.servers.take_back_broker(self.broker_url)
-        _CLAIMED.discard(self.octet)
 
     def _end_processes(self) -> None:
         for process in self._processes.values():
@@ -296,14 +292,6 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str, *, ever
     """Ask again and again until `condition` holds; fails, saying `what` was waited for."""
     if not processes.wait_until(condition, seconds, every):
         raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def _claimed_octet(engine: Any) -> int:
-    """A free one that no other platform of this process has, until its `stop`."""
-    with _CLAIMING:
-        octet = free_octet(engine, _CLAIMED)
-        _CLAIMED.add(octet)
-    return octet
 
 
 def free_octet(engine: Any, taken: Collection[int] = ()) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from psycopg import sql
 from deploy.embedded import EmbeddedPostgres, EmbeddedValkey
 from deploy.processes import SetupError, identity_of, is_running
 from migrations.__main__ import upgrade
-
-#: Alembic keeps what it is at in its modules.
-_MIGRATING = threading.Lock()
 
 
 class Servers:
@@ -45,8 +41,7 @@ class Servers:
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         url = self._url.rpartition("/")[0] + "/" + name
-        with _MIGRATING:
-            upgrade(url)
+        upgrade(url)
         return url
 
     def new_broker(self) -> str:

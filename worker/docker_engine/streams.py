@@ -1,8 +1,4 @@
-"""The long reads over aiodocker, for the supervisor: events, log frames, pulls; and its few short calls.
-
-aiodocker's default connector allows 100 connections, and streams use them up until every other call hangs;
-so the connector is ours, without a limit.
-"""
+"""The long reads over aiodocker, for the supervisor: events, log frames, pulls; and its few short calls."""
 
 from __future__ import annotations
 
@@ -11,32 +7,24 @@ import contextlib
 import io
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import aiodocker
 import aiohttp
 import orjson
-from aiodocker.exceptions import DockerError
 
 from core.errors import ContainerGone, EngineError, NodeUnreachable
 from core.nodes import EngineFacts
+from worker.docker_engine.calls import EngineCalls, json_lines
 from worker.docker_engine.disk_probe import DiskProbe
 from worker.docker_engine.facts import DEFAULT_BRIDGE, FreeSpace, engine_facts, free_space, observation
-from worker.docker_engine.faults import call_fault, pull_fault
+from worker.docker_engine.faults import pull_fault
 from worker.docker_engine.log_frames import HEADER_BYTES, NANOSECONDS, LogFrame, ProgramOutput
-from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
+from worker.docker_engine.transport import EngineAccess
 from worker.docker_engine.usage import usage_of
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey, Usage
 from worker.image_names import is_named
-
-_CONNECT_SECONDS = 5.0
-#: aiodocker's status of a call that reached no engine.
-_NO_CONNECTION = 900
-_TUNNEL_SECONDS = 0.05
-_LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True)
@@ -86,37 +74,13 @@ class DockerStreams:
     ) -> None:
         self._endpoint = endpoint
         self._installation = installation
-        connect_seconds = min(_CONNECT_SECONDS, timeout_seconds)
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=connect_seconds)
-        self._forever = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
-        url = endpoint
-        connector: aiohttp.BaseConnector | None = None
-        self._tls = tls_files(endpoint, access or EngineAccess())
-        self._context = self._tls.context() if self._tls is not None else None
-        self._tunnel = ssh_tunnel(endpoint, access or EngineAccess())
-        if endpoint.startswith("unix://") or self._tunnel is not None:
-            path = str(self._tunnel.socket) if self._tunnel is not None else endpoint.removeprefix("unix://")
-            connector = aiohttp.UnixConnector(path, limit=0)
-            url = "unix://localhost"
-        elif endpoint.startswith("tcp://"):
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._context or True)
-            url = plain_url(endpoint)
-            if self._context is not None:
-                url = url.replace("http://", "https://", 1)
-        self._connector = connector
+        self._calls = EngineCalls(endpoint, timeout_seconds=timeout_seconds, access=access)
+        self._call = self._calls.call
         self._probe = DiskProbe(self._call, installation, probe_image)
-        try:
-            self._docker = aiodocker.Docker(url=url, connector=connector, timeout=self._timeout)
-        except (DockerError, ImportError, ValueError) as error:
-            raise NodeUnreachable(f"this host cannot speak to {endpoint}: {error}") from error
 
     async def close(self) -> None:
         """Close every connection, streams under way too."""
-        await self._docker.close()
-        if self._connector is not None:
-            await self._connector.close()
-        if self._tunnel is not None:
-            await asyncio.to_thread(self._tunnel.close)
+        await self._calls.close()
 
     async def version(self) -> str:
         """The engine's version, which also says that it answers."""
@@ -172,7 +136,7 @@ class DockerStreams:
         filters |= {"type": ["container"], "event": ["start", "die", "oom", "kill"]}
         params = {"filters": orjson.dumps(filters).decode()}
         async with self._call("events", "events", params=params, stream=True) as response:
-            async for line in self._lines(response):
+            async for line in json_lines(response):
                 attributes = line["Actor"]["Attributes"]
                 key = RankKey.from_container_name(attributes.get("name", ""))
                 if key is not None:
@@ -273,7 +237,7 @@ class DockerStreams:
             async with self._call(
                 "pull", "images/create", method="POST", params=params, headers=headers, stream=True
             ) as response:
-                async for line in self._lines(response):
+                async for line in json_lines(response):
                     if "error" in line:
                         refused = line["error"] or "no reason given"
                         break
@@ -320,71 +284,6 @@ class DockerStreams:
     def _filters(self, *labels: str) -> str:
         wanted: Sequence[str] = (f"{LABEL_INSTALLATION}={self._installation}", *labels)
         return orjson.dumps({"label": list(wanted)}).decode()
-
-    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
-        """JSON objects, one a line, of any length."""
-        pending = b""
-        async for piece in response.content.iter_any():
-            *lines, pending = (pending + piece).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    yield orjson.loads(line)
-
-    @asynccontextmanager
-    async def _call(
-        self,
-        what: str,
-        path: str,
-        *,
-        method: str = "GET",
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        data: bytes | None = None,
-        stream: bool = False,
-        missing_ok: bool = False,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        timeout = self._forever if stream else self._timeout
-        if self._tunnel is not None:
-            while not self._tunnel.is_settled:
-                await asyncio.sleep(_TUNNEL_SECONDS)
-            self._tunnel.check()
-        try:
-            async with self._docker._query(
-                path, method, params=params, headers=headers, data=data, timeout=timeout
-            ) as response:
-                try:
-                    yield response
-                finally:
-                    response.close()
-        except DockerError as error:
-            if missing_ok and error.status in (404, 409):
-                yield _Missing()  # type: ignore[misc]
-                return
-            if error.status == _NO_CONNECTION:
-                raise await self._unreachable(error.message) from None
-            raise call_fault(what, error.status, error.message) from error
-        except _LOST as error:
-            # Not its repr: that of some of them has the request's headers, and so a registry's password.
-            why = f"{type(error).__name__} {error}".strip()
-            raise await self._unreachable(why) from None
-
-    async def _unreachable(self, why: str) -> NodeUnreachable:
-        """Why the engine does not answer. Certificate files may be new ones by now: they are read again."""
-        if self._tls is not None and self._context is not None:
-            fault = await asyncio.to_thread(self._tls.fault)
-            with contextlib.suppress(OSError):
-                self._context.load_cert_chain(self._tls.certificate, self._tls.key)
-            if fault is not None:
-                return NodeUnreachable(fault)
-        if self._tunnel is not None and (said := await asyncio.to_thread(self._tunnel.fault)) is not None:
-            return NodeUnreachable(said)
-        return NodeUnreachable(f"the engine at {self._endpoint} does not answer: {why}")
-
-
-class _Missing:
-    """Stands for the answer about something that is not there."""
-
-    status = 404
 
 
 def _listed(row: Mapping[str, Any]) -> ListedContainer:

@@ -53,7 +53,7 @@ def replay_command(fault: Fault, seed: int, *, short: bool, rounds: int) -> str:
     return f"tests/faults/run {fault.id} --seed {seed} --rounds {rounds}" + (" --short" if short else "")
 
 
-def together_command(ids: Sequence[str], seed: int | None) -> str:
+def together_command(ids: Sequence[str], seed: int) -> str:
     """Likewise of `play_together`."""
     return f"tests/faults/run {' '.join(ids)} --together --seed {seed}"
 

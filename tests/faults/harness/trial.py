@@ -113,8 +113,6 @@ class Outcome:
     recovery_seconds: float | None
     seconds: float
     folder: Path
-    #: of all choices; None where there were none
-    seed: int | None = None
 
     def count(self, kind: str) -> int:
         """How many findings of a kind."""
@@ -393,5 +391,4 @@ def run_trial(
         max(trial.recoveries, default=None),
         round(time.monotonic() - begun, 1),
         folder,
-        seed,
     )

@@ -1,0 +1,139 @@
+"""How one engine is called over aiodocker: its connections, their deadlines, and what a failure means.
+
+aiodocker's default connector allows 100 connections, and streams use them up until every other call hangs;
+so the connector is ours, without a limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiodocker
+import aiohttp
+import orjson
+from aiodocker.exceptions import DockerError
+
+from core.errors import NodeUnreachable
+from worker.docker_engine.faults import call_fault
+from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
+
+_CONNECT_SECONDS = 5.0
+#: aiodocker's status of a call that reached no engine.
+_NO_CONNECTION = 900
+_TUNNEL_SECONDS = 0.05
+_LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError)
+
+
+class EngineCalls:
+    """Calls of the engine at an endpoint. Raises NodeUnreachable wherever it does not answer.
+
+    A call ends after `timeout_seconds`, a stream when the engine ends it.
+    """
+
+    def __init__(self, endpoint: str, *, timeout_seconds: float, access: EngineAccess | None = None) -> None:
+        self._endpoint = endpoint
+        connect_seconds = min(_CONNECT_SECONDS, timeout_seconds)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=connect_seconds)
+        self._forever = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+        url = endpoint
+        connector: aiohttp.BaseConnector | None = None
+        self._tls = tls_files(endpoint, access or EngineAccess())
+        self._context = self._tls.context() if self._tls is not None else None
+        self._tunnel = ssh_tunnel(endpoint, access or EngineAccess())
+        if endpoint.startswith("unix://") or self._tunnel is not None:
+            path = str(self._tunnel.socket) if self._tunnel is not None else endpoint.removeprefix("unix://")
+            connector = aiohttp.UnixConnector(path, limit=0)
+            url = "unix://localhost"
+        elif endpoint.startswith("tcp://"):
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._context or True)
+            url = plain_url(endpoint)
+            if self._context is not None:
+                url = url.replace("http://", "https://", 1)
+        self._connector = connector
+        try:
+            self._docker = aiodocker.Docker(url=url, connector=connector, timeout=self._timeout)
+        except (DockerError, ImportError, ValueError) as error:
+            raise NodeUnreachable(f"this host cannot speak to {endpoint}: {error}") from error
+
+    async def close(self) -> None:
+        """Close every connection, streams under way too."""
+        await self._docker.close()
+        if self._connector is not None:
+            await self._connector.close()
+        if self._tunnel is not None:
+            await asyncio.to_thread(self._tunnel.close)
+
+    @asynccontextmanager
+    async def call(
+        self,
+        what: str,
+        path: str,
+        *,
+        method: str = "GET",
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+        stream: bool = False,
+        missing_ok: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer of a call, which the engine may refuse: then the EngineError of that is raised.
+
+        `what` is its name in sentences. `missing_ok`: that something is not there, or not in a state for it, is an
+        answer of status 404.
+        """
+        timeout = self._forever if stream else self._timeout
+        if self._tunnel is not None:
+            while not self._tunnel.is_settled:
+                await asyncio.sleep(_TUNNEL_SECONDS)
+            self._tunnel.check()
+        try:
+            async with self._docker._query(
+                path, method, params=params, headers=headers, data=data, timeout=timeout
+            ) as response:
+                try:
+                    yield response
+                finally:
+                    response.close()
+        except DockerError as error:
+            if missing_ok and error.status in (404, 409):
+                yield _Missing()  # type: ignore[misc]
+                return
+            if error.status == _NO_CONNECTION:
+                raise await self._unreachable(error.message) from None
+            raise call_fault(what, error.status, error.message) from error
+        except _LOST as error:
+            # Not its repr: that of some of them has the request's headers, and so a registry's password.
+            why = f"{type(error).__name__} {error}".strip()
+            raise await self._unreachable(why) from None
+
+    async def _unreachable(self, why: str) -> NodeUnreachable:
+        """Why the engine does not answer. Certificate files may be new ones by now: they are read again."""
+        if self._tls is not None and self._context is not None:
+            fault = await asyncio.to_thread(self._tls.fault)
+            with contextlib.suppress(OSError):
+                self._context.load_cert_chain(self._tls.certificate, self._tls.key)
+            if fault is not None:
+                return NodeUnreachable(fault)
+        if self._tunnel is not None and (said := await asyncio.to_thread(self._tunnel.fault)) is not None:
+            return NodeUnreachable(said)
+        return NodeUnreachable(f"the engine at {self._endpoint} does not answer: {why}")
+
+
+class _Missing:
+    """Stands for the answer about something that is not there."""
+
+    status = 404
+
+
+async def json_lines(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    """JSON objects, one a line, of any length."""
+    pending = b""
+    async for piece in response.content.iter_any():
+        *lines, pending = (pending + piece).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield orjson.loads(line)
