@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -309,8 +310,21 @@ def free_octet(engine: Any, taken: Collection[int] = ()) -> int:
     return secrets.choice(free)
 
 
+#: Below those that the kernel gives to connections: one of theirs may be taken before whoever asked listens on it.
+_PORTS = range(20_000, 32_000)
+
+
 def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port of an address of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of an address of this machine that nobody uses now, and no connection will be given."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            # As servers do: what is left of a connection that has ended is in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+        return port
