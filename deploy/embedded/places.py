@@ -7,6 +7,7 @@ reach is put where it can, and a symbolic link at the wanted path records where 
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import secrets
@@ -15,6 +16,9 @@ import socket
 from pathlib import Path
 
 from deploy.processes import Account, SetupError, run
+
+#: Below those that the kernel gives to connections: one of theirs may be taken before whoever asked listens on it.
+_PORTS = range(20_000, 32_000)
 
 #: Where root keeps data whose wanted place is closed to the server's account.
 OPEN_STATE = Path("/var/lib/longshore")
@@ -101,11 +105,19 @@ def socket_path(runtime: Path, name: str) -> Path:
     return path
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port of an address of this machine that nobody uses now, and no connection will be given."""
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            # As servers do: what is left of a connection that has ended is in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
         return port
 
 

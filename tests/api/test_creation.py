@@ -19,8 +19,9 @@ from core.jobs import job_moves
 from core.jobs.idempotency import forget_old_keys
 from core.models import Account, IdempotencyKey, Job
 from core.states import JobState
+from deploy.embedded.places import free_port
 from tests.api.conftest import ACCOUNT, IMAGE, Served
-from tests.lab.platform import free_port, wait_until
+from tests.lab.platform import wait_until
 from tests.lab.proxy import ReplyProxy
 
 Create = Callable[..., str]

@@ -13,7 +13,8 @@ import httpx
 from core.database import Database
 from core.enrolment import ensure_first_account
 from core.nodes import ensure_pool
-from tests.lab.platform import free_port, wait_until
+from deploy.embedded.places import free_port
+from tests.lab.platform import wait_until
 from tests.lab.servers import Servers
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +23,7 @@ from core.enrolment import ensure_first_account
 from core.nodes import ensure_node, ensure_pool
 from deploy import processes
 from deploy.down import remove_ours
+from deploy.embedded.places import free_port
 from tests.lab.api_client import ApiClient
 from tests.lab.servers import Servers
 
@@ -308,23 +307,3 @@ def free_octet(engine: Any, taken: Collection[int] = ()) -> int:
         if octet not in taken and not any(s.startswith(f"10.{octet}.") for s in subnets)
     ]
     return secrets.choice(free)
-
-
-#: Below those that the kernel gives to connections: one of theirs may be taken before whoever asked listens on it.
-_PORTS = range(20_000, 32_000)
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port of an address of this machine that nobody uses now, and no connection will be given."""
-    while True:
-        port = secrets.choice(_PORTS)
-        with socket.socket() as probe:
-            # As servers do: what is left of a connection that has ended is in nobody's way.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                continue
-        return port

@@ -16,7 +16,8 @@ from typing import Any
 import docker
 import httpx
 
-from tests.lab.platform import ENGINE, free_port, wait_until
+from deploy.embedded.places import free_port
+from tests.lab.platform import ENGINE, wait_until
 
 #: Of the access log: who asked, for what, and the answer's status.
 _REQUEST = re.compile(r'^(?P<client>[\d.]+) .*"(?P<verb>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d+) ')

@@ -10,7 +10,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.lab.platform import free_port, wait_until
+from deploy.embedded.places import free_port
+from tests.lab.platform import wait_until
 
 
 class Sshd:

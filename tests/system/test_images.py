@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from deploy.embedded.places import free_port
 from tests.lab.api_client import ENDED, ApiClient
 from tests.lab.images import BALLAST, BUSYBOX, ensure_ballast
-from tests.lab.platform import Platform, free_port
+from tests.lab.platform import Platform
 from tests.lab.registry import Registry
 
 

@@ -15,11 +15,12 @@ import httpx
 import pytest
 
 from deploy.down import remove_ours
+from deploy.embedded.places import free_port
 from deploy.home import read_env_file
 from deploy.stack_images import build_stack_images
 from tests.lab.api_client import ApiClient
 from tests.lab.images import BUSYBOX, ensure_busybox
-from tests.lab.platform import ENGINE, ROOT, free_octet, free_port, wait_until
+from tests.lab.platform import ENGINE, ROOT, free_octet, wait_until
 
 
 class Stack:

@@ -12,9 +12,10 @@ import docker
 import orjson
 import pytest
 
+from deploy.embedded.places import free_port
 from tests.lab.fake_engine import FakeEngine, FakeFleet, FakeImage, RemoteImage
 from tests.lab.images import BALLAST, BUSYBOX, ensure_ballast, ensure_busybox
-from tests.lab.platform import ENGINE, free_octet, free_port
+from tests.lab.platform import ENGINE, free_octet
 from tests.lab.registry import Registry
 from tests.worker.engine_contract.subject import Subject
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from core.errors import ImageNotFound, ImagePlatformMismatch, RegistryDenied, RegistryUnreachable
-from tests.lab.platform import free_port
+from deploy.embedded.places import free_port
 from tests.worker.engine_contract.conftest import Source
 from tests.worker.engine_contract.subject import Subject
 from worker.docker_engine.steps import DockerSteps
