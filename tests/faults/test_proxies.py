@@ -83,6 +83,23 @@ def test_proxy_drops_exactly_one_reply_with_its_connection(proxy: ReplyProxy, ec
     assert echo.lines == [b"BEGIN\n", b"COMMIT\n", b"COMMIT\n"], "the server took what went unanswered"
 
 
+def test_proxy_forgets_what_it_heard_of_words_that_are_not_awaited_any_more(proxy: ReplyProxy) -> None:
+    proxy.drop_reply_after([b"BEGIN", b"COMMIT"])
+    with connect(proxy) as client:
+        assert ask(client, b"BEGIN\n") == b"ok BEGIN\n"
+        proxy.drop_reply_after([b"DELETE"])
+        assert ask(client, b"DELETE\n") == b"", "the rest of the former words is not waited for"
+    assert proxy.dropped_count == 1
+
+
+def test_proxy_hears_words_in_their_order_only(proxy: ReplyProxy) -> None:
+    proxy.drop_reply_after([b"INSERT", b"COMMIT"])
+    with connect(proxy) as client:
+        assert ask(client, b"COMMIT\n") == b"ok COMMIT\n"
+        assert ask(client, b"INSERT\n") == b"ok INSERT\n"
+        assert ask(client, b"COMMIT\n") == b""
+
+
 def test_proxy_that_is_cut_ends_connections_and_refuses_until_it_heals(proxy: ReplyProxy) -> None:
     with connect(proxy) as client:
         assert ask(client, b"one\n") == b"ok one\n"

@@ -20,7 +20,8 @@ class ReplyProxy:
 
     def __init__(self, target: int | Path, *, address: str = "127.0.0.1", at: Path | None = None) -> None:
         self._target = target
-        self._armed: tuple[bytes, ...] = ()
+        #: a new list each time that it is armed
+        self._armed: list[bytes] = []
         #: how many more replies are to be dropped with their connections; None = those armed stay open and silent
         self._drops_left: int | None = None
         self._sockets: set[socket.socket] = set()
@@ -43,12 +44,12 @@ class ReplyProxy:
 
     def withhold_after(self, words: Sequence[bytes]) -> None:
         """Arm it for connections from now on and for those that are open."""
-        self._armed, self._drops_left = tuple(words), None
+        self._armed, self._drops_left = list(words), None
 
     def drop_reply_after(self, words: Sequence[bytes], count: int = 1) -> None:
         """Likewise; the next `count` replies are lost, each with its connection, and no others."""
         with self._lock:
-            self._armed, self._drops_left = tuple(words), count
+            self._armed, self._drops_left = list(words), count
 
     def cut(self) -> None:
         """End every connection, and refuse new ones until `heal`."""
@@ -121,14 +122,16 @@ class ReplyProxy:
     def _forward(
         self, source: socket.socket, sink: socket.socket, silent: threading.Event, is_request: bool
     ) -> None:
-        awaited = list(self._armed)
+        heard = _Heard()
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 self._is_open.wait()
                 if self.delay_seconds:
                     time.sleep(self.delay_seconds)
                 if is_request:
-                    awaited = self._seen(awaited, data, silent)
+                    # Set before the request goes on, so that no reply to it can slip through.
+                    if heard.all_of(self._armed, data) and self._takes_one():
+                        silent.set()
                 elif silent.is_set():
                     self.withheld.set()
                     if self._drops_left is not None:
@@ -139,19 +142,6 @@ class ReplyProxy:
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
 
-    def _seen(self, awaited: list[bytes], data: bytes, silent: threading.Event) -> list[bytes]:
-        if not self._armed:
-            return []
-        awaited = awaited or list(self._armed)
-        rest = data
-        while awaited and awaited[0] in rest:
-            rest = rest.partition(awaited[0])[2]
-            awaited = awaited[1:]
-            if not awaited and self._takes_one():
-                # Set before the request goes on, so that no reply to it can slip through.
-                silent.set()
-        return awaited or list(self._armed)
-
     def _takes_one(self) -> bool:
         with self._lock:
             if self._drops_left is None:
@@ -161,6 +151,26 @@ class ReplyProxy:
             self._drops_left -= 1
             self.dropped_count += 1
             return True
+
+
+class _Heard:
+    """What one connection has been heard to send of the words that are awaited, in their order."""
+
+    def __init__(self) -> None:
+        self._words: list[bytes] = []
+        self._count = 0
+
+    def all_of(self, words: list[bytes], data: bytes) -> bool:
+        """Whether this completes them. Each list is heard from its start: a connection that is kept open may have
+        sent a part of what was awaited before, and another connection the rest."""
+        if words is not self._words:
+            self._words, self._count = words, 0
+        is_complete = False
+        while words and words[self._count] in data:
+            data = data.partition(words[self._count])[2]
+            self._count = (self._count + 1) % len(words)
+            is_complete = is_complete or self._count == 0
+        return is_complete
 
 
 def _end(each: socket.socket) -> None:
