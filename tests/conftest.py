@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -21,6 +22,24 @@ def pytest_runtest_makereport(
         for platform in RUNNING:
             report.sections.append((f"platform {platform.installation}", platform.story()))
     return report
+
+
+#: Files of tests that take less are not named at the end.
+_LONG_SECONDS = 20.0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the time went: a file of many short tests is in no list of long tests."""
+    spent: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                spent[report.nodeid.partition("::")[0]] += report.duration
+    terminalreporter.section("seconds by file")
+    for file, seconds in sorted(spent.items(), key=lambda each: -each[1]):
+        if seconds >= _LONG_SECONDS:
+            terminalreporter.write_line(f"{seconds:6.0f} {file}")
+    terminalreporter.write_line(f"{sum(spent.values()):6.0f} all")
 
 
 @pytest.fixture(scope="session")
