@@ -27,7 +27,7 @@ _SUBMIT_SECONDS = 1.0
 
 def kill(trial: Trial) -> None:
     """F-8."""
-    trial.background(jobs=trial.scale.count(20, 200), per_second=2.0)
+    trial.background(jobs=trial.scale.count(10, 200), per_second=2.0)
     for _ in range(trial.scale.rounds):
         with trial.fault("the broker killed"):
             trial.servers.kill(trial.servers.valkey)
@@ -55,7 +55,7 @@ def flush(trial: Trial) -> None:
     """F-9."""
     for _ in range(trial.scale.rounds):
         with trial.held_back():
-            jobs = [trial.submit(seconds=0.1, lines=4) for _ in range(trial.scale.count(30, 500))]
+            jobs = [trial.submit(seconds=0.1, lines=4) for _ in range(trial.scale.count(20, 500))]
         with trial.fault(f"FLUSHALL with {len(jobs)} jobs queued"), _connected(trial.platform) as broker:
             broker.flushall()
         trial.wait_states(jobs, {"COMPLETED"}, 600)
@@ -68,7 +68,7 @@ def replay(trial: Trial) -> None:
         with _recorded(trial.platform) as messages:
             jobs = [
                 trial.submit(ranks=trial.chance.choice([1, 2]), seconds=trial.chance.choice([0.1, 3]), lines=6)
-                for _ in range(trial.scale.count(10, 60))
+                for _ in range(trial.scale.count(6, 60))
             ]
             trial.wait_states(jobs[: len(jobs) // 2], {"RUNNING", "COMPLETED"}, 120)
             _replay(trial, messages)
@@ -94,7 +94,7 @@ def _replay(trial: Trial, messages: list[tuple[str, bytes]]) -> None:
 
 def be_silent(trial: Trial) -> None:
     """F-11."""
-    trial.background(jobs=trial.scale.count(15, 100), per_second=1.0)
+    trial.background(jobs=trial.scale.count(8, 100), per_second=1.0)
     for _ in range(trial.scale.rounds):
         for process in ("worker", "api"):
             proxy = trial.proxies[("broker", process)]

@@ -109,17 +109,19 @@ FAULTS = {fault.id: fault for fault in _ALL}
 
 #: Short forms that follow each other on one platform, and are judged at once: to start and to end a platform takes
 #: longer than most of them.
-TOGETHER: tuple[tuple[str, ...], ...] = (
-    ("F-1", "F-2", "F-3", "F-4", "F-5"),
-    ("F-6", "F-7", "F-8", "F-9", "F-10", "F-12", "F-13", "F-14", "F-22", "F-25", "F-26"),
-    ("F-11", "F-15"),
-    ("F-16", "F-18"),
-    ("F-21", "F-23"),
-    ("F-17",),
-    ("F-19",),
-    ("F-20",),
-    ("F-32",),
-    ("F-33",),
+TOGETHER: tuple[tuple[str, ...], ...] = tuple(
+    tuple(each.split())
+    for each in (
+        "F-1 F-2 F-3 F-4 F-5 F-6 F-7 F-8 F-9 F-10 F-12 F-13 F-14 F-22 F-25 F-26",
+        "F-11 F-15",
+        "F-16 F-18",
+        "F-21 F-23",
+        "F-17",
+        "F-19",
+        "F-20",
+        "F-32",
+        "F-33",
+    )
 )
 
 

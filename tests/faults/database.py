@@ -35,11 +35,11 @@ def kill(trial: Trial) -> None:
 
 def hang_up(trial: Trial) -> None:
     """F-14."""
-    trial.background(jobs=trial.scale.count(15, 400), per_second=2.0)
+    trial.background(jobs=trial.scale.count(8, 400), per_second=2.0)
     mine = "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity"
     mine += " WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1) AS one"
     with trial.fault("five connections of ours a second ended by the server"):
-        over = time.monotonic() + trial.scale.pick(8, 300) * trial.scale.rounds
+        over = time.monotonic() + trial.scale.pick(5, 300) * trial.scale.rounds
         while time.monotonic() < over:
             begun = time.monotonic()
             trial.query(mine)
@@ -49,7 +49,7 @@ def hang_up(trial: Trial) -> None:
 
 def lose_commit_replies(trial: Trial) -> None:
     """F-15."""
-    for number in range(trial.scale.rounds * trial.scale.count(12, 200)):
+    for number in range(trial.scale.rounds * trial.scale.count(6, 200)):
         process = trial.chance.choice(["api", "worker", "supervisor"])
         proxy = trial.proxies[("database", process)]
         before = proxy.dropped_count

@@ -24,7 +24,7 @@ def cancel_at_every_moment(trial: Trial) -> None:
         for state in _STATES:
             for ranks in trial.chance.sample((1, 2, 4), trial.scale.count(1, 3)):
                 _cancel_in(trial, state, ranks)
-        _race(trial, trial.scale.count(20, 200))
+        _race(trial, trial.scale.count(12, 200))
         trial.rounds_done += 1
     trial.recover()
 

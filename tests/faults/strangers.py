@@ -105,4 +105,4 @@ def _container(trial: Trial, name: str, labels: dict[str, str]) -> Any:
 
 
 def _is_there(trial: Trial, container: Any) -> bool:
-    return any(found.id == container.id for found in trial.platform.engine.containers.list(all=True))
+    return any(found.id == container.id for found in trial.platform.engine.containers.list(all=True, sparse=True))

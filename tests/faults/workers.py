@@ -22,7 +22,7 @@ _CLAIMS_SECONDS = 1.0
 def kill_one_of_two(trial: Trial) -> None:
     """F-2."""
     trial.client.mark("limits", start_seconds=trial.scale.allowed(_WAIT_SECONDS))
-    trial.background(jobs=trial.scale.count(20, 300), per_second=trial.scale.pick(2.0, 0.6))
+    trial.background(jobs=trial.scale.count(12, 300), per_second=trial.scale.pick(2.0, 0.6))
     with trial.helped_by("worker"), trial.fault("one of two workers killed, again and again"):
         over = time.monotonic() + trial.scale.pick(11, 600) * trial.scale.rounds
         while time.monotonic() < over:
@@ -37,7 +37,7 @@ def kill_all(trial: Trial) -> None:
     """F-3."""
     away = trial.scale.pick(4, 60)
     for _ in range(trial.scale.rounds):
-        jobs = [trial.submit_known(_gang(trial, number, away)) for number in range(trial.scale.count(6, 20))]
+        jobs = [trial.submit_known(_gang(trial, number, away)) for number in range(trial.scale.count(4, 20))]
         # Where the machine is slow, the first may be over before the last has begun.
         trial.wait_states(jobs, {"RUNNING", "COMPLETED", "FAILED"}, 120)
         before = {container.id for container in trial.platform.containers() if container.status == "running"}
@@ -86,8 +86,7 @@ def _wait_adopted(trial: Trial, jobs: list[str], before: dict[str, int]) -> None
         trial.broken("I7", f"containers were adopted after {seconds:.1f} s")
 
 
-_STALE_SHORT = (Point.LAUNCH_SAVED, Point.END_COMMITTED)
-_STALE_LONG = (
+_STALE = (
     *(Point.LAUNCH_CLAIMED, Point.NETWORK_MADE, Point.RANK_CREATED, Point.LAUNCH_CREATED, Point.LAUNCH_SAVED),
     *(Point.RANK_STARTED, Point.LAUNCH_STARTED, Point.EXIT_SEEN, Point.OUTPUT_DRAINED, Point.END_COMMITTED),
     *(Point.CONTAINER_REMOVED, Point.SLOT_FREED),
@@ -101,7 +100,8 @@ def freeze_past_lease(trial: Trial) -> None:
     """F-4."""
     with trial.helped_by("worker", "supervisor"):
         for _ in range(trial.scale.rounds):
-            for point in _STALE_SHORT if trial.scale.short else _STALE_LONG:
+            # In a short run one of them, which the seed decides.
+            for point in trial.chance.sample(_STALE, trial.scale.count(1, len(_STALE))):
                 for ranks in (2,) if trial.scale.short else (1, 2, 4):
                     _freeze_at(trial, point, ranks)
             trial.rounds_done += 1
@@ -138,7 +138,7 @@ _DEPLOYED = (("worker",), ("supervisor",), ("api",), ("beat", "worker", "supervi
 
 def terminate_under_load(trial: Trial) -> None:
     """F-5."""
-    trial.background(jobs=trial.scale.count(15, 200), per_second=2.0)
+    trial.background(jobs=trial.scale.count(8, 200), per_second=2.0)
     for _ in range(trial.scale.rounds):
         job = trial.submit_known(ticking_job(ranks=2, ticks=int(trial.scale.pick(60, 200))))
         trial.wait_states([job], {"RUNNING"}, 120)
