@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 
-from celery import Celery
-
-from core.queue import CONTROL_QUEUE, OBJECTS_QUEUE, group_queue, make_celery
+from core.queue import CONTROL_QUEUE, OBJECTS_QUEUE, group_queue, make_celery, unanswered
 from core.settings import Settings
-
-
-def make_app(settings: Settings) -> Celery:
-    """The Celery application with the worker's tasks."""
-    from worker.tasks import register  # noqa: PLC0415  # tasks need the application they are made for
-
-    app = make_celery(settings.broker_url, sweep_seconds=settings.sweep_seconds)
-    register(app, settings)
-    return app
+from worker.hearing import Hearing, keep_places
+from worker.tasks import register
 
 
 def run_worker(settings: Settings) -> None:
     """Serve the control queue, the worker group's engines and, where it has one, the object store until SIGTERM.
 
-    Steps under way are finished.
+    Steps under way are finished. One that is deaf begins anew, as after a kill.
     Threads, not processes: a step waits for an engine nearly all of its time.
     """
     queues = [CONTROL_QUEUE, group_queue(settings.worker_group)]
     if settings.object_store_url:
         queues.append(OBJECTS_QUEUE)
-    make_app(settings).worker_main(
+    app = make_celery(settings.broker_url, sweep_seconds=settings.sweep_seconds)
+    hearing = Hearing(settings.worker_threads, lambda: any(unanswered(app, name) for name in queues))
+    register(app, settings, hearing)
+    keep_places()
+    hearing.watch(begin_anew)
+    app.worker_main(
         [
             "worker",
             "--pool=threads",
@@ -41,6 +39,11 @@ def run_worker(settings: Settings) -> None:
             "--without-heartbeat",
         ]
     )
+
+
+def begin_anew() -> None:
+    """This process again from its beginning, under the same id: nobody has to start it."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # an image needs no shell
 
 
 def run_beat(settings: Settings) -> None:

@@ -41,6 +41,7 @@ from core.settings import Settings
 from worker.docker_engine.steps import DockerSteps
 from worker.docker_engine.transport import EngineAccess
 from worker.engine import Engine
+from worker.hearing import Hearing
 from worker.launcher import Launcher
 from worker.pacing import Paced
 from worker.packer import Packer
@@ -83,8 +84,8 @@ class Engines:
             return self._known[endpoint]
 
 
-def register(app: Celery, settings: Settings) -> None:
-    """Give `app` the worker's tasks."""
+def register(app: Celery, settings: Settings, hearing: Hearing) -> None:
+    """Give `app` the worker's tasks; `hearing` is told of each that is taken."""
     database = Database(settings.database_url, pool_size=settings.worker_threads + 2)
     bell = Bell(app)
     engines = Engines(settings.engine_timeout_seconds, EngineAccess.of(settings))
@@ -129,7 +130,7 @@ def register(app: Celery, settings: Settings) -> None:
         **_packing(database, settings),
     }
     for name, step in steps.items():
-        app.task(name=name)(_guarded(name, step))
+        app.task(name=name)(_guarded(name, step, hearing))
 
 
 def _packing(database: Database, settings: Settings) -> dict[str, Callable[..., None]]:
@@ -173,11 +174,12 @@ def _ring_settled(bell: Bell, ended: Iterable[Settled]) -> None:
             bell.schedule(settled.pool_row)
 
 
-def _guarded(name: str, step: Callable[..., None]) -> Callable[..., None]:
+def _guarded(name: str, step: Callable[..., None], hearing: Hearing) -> Callable[..., None]:
     def task(*args: Any) -> None:
         failpoint(Point.STEP_TAKEN, name, *args)
         try:
-            step(*args)
+            with hearing.step():
+                step(*args)
         except Superseded as error:
             log.info("step_superseded", task=name, args=args, why=str(error))
         except (Unavailable, NodeUnreachable) as error:
