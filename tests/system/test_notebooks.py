@@ -29,6 +29,7 @@ from IPython.display import display
 display({'application/vnd.jupyter.widget-view+json': {'version_major': 2, 'version_minor': 0, 'model_id': 'a1'},
          'text/plain': 'IntSlider(value=7)'}, raw=True)"""
 _DEEP = "def inner(rows):\n    return rows[9]\n\ndef outer():\n    return inner([1, 2])\n\nouter()"
+_MUCH = "for number in range(500):\n    print(f'{number:03d}', 'x' * 100_000)"
 _MANY_LINES = "for number in range(5000):\n    print(f'line {number:04d} of a long output')"
 # What a kernel prints is sent by a thread of its own, which may be ended with it: it is given a second.
 _KILLED = (
@@ -104,6 +105,7 @@ CASES = {
         kept=["line 4999 of"],
         page=["line 4999 of"],
     ),
+    "50 MB of output": Case(notebook(_MUCH, "print('after it')"), kept=["000 xxx", "499 xxx", "after it"]),
     "an error": Case(
         notebook("print('before')", "1 / 0", "print('never')"),
         "FAILED",
