@@ -67,7 +67,8 @@ def _imitate(trial: Trial) -> None:
         f"ls-{new_job_id()}-1-0",
         {
             "longshore.installation": trial.platform.installation,
-            "longshore.job": "stranger",
+            # Another each time: what has the same name twice is a defect of ours to the checker.
+            "longshore.job": f"stranger-{trial.rounds_done}",
             "longshore.attempt": "1",
             "longshore.rank": "0",
         },
