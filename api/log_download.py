@@ -25,7 +25,7 @@ from api.looking import LOOK_SECONDS
 from core.accounts import Caller
 from core.api_keys import still_valid
 from core.database import Database
-from core.errors import NotFound, Unavailable
+from core.errors import NotFound, OutputRemoved, Unavailable
 from core.jobs.reading import JobRecord, get_job
 from core.log_filter import Effort, LogFilter
 from core.logs import LogEntry, LogPage, Position, read_page
@@ -86,7 +86,7 @@ class LogDownload:
     async def begin(self) -> None:
         """Find out how far there is output now: a job that prints faster than a client reads must end too.
 
-        Raises Unavailable.
+        Raises Unavailable, and OutputRemoved where its retention is over.
         """
         self._until_ns = await self._feeds.read(self._newest_ns)
         self._checked_at = asyncio.get_running_loop().time()
@@ -96,7 +96,10 @@ class LogDownload:
         has_more = True
         while has_more:
             await self._check()
-            page = await self._patiently(self._next_page)
+            try:
+                page = await self._patiently(self._next_page)
+            except OutputRemoved as error:
+                raise Broken(str(error)) from error
             entries = list(takewhile(self._is_of_now, page.entries))
             has_more = page.has_more and len(entries) == len(page.entries)
             while entries:

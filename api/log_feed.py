@@ -17,9 +17,10 @@ from typing import TypeVar
 
 from api.looking import Looking
 from core.database import Database
+from core.errors import OutputRemoved
 from core.log_filter import LogFilter
 from core.log_tail import Attempt, NewEntry, edge, look_at
-from core.logs import LogPage, Position, read_page
+from core.logs import LogPage, Position, page_in_place_of, read_page
 from core.object_store import ObjectStore
 
 T = TypeVar("T")
@@ -120,7 +121,10 @@ class LogFeeds:
             wanted=wanted,
             positions=positions,
         )
-        return await self.read(read)
+        try:
+            return await self.read(read)
+        except OutputRemoved as removed:
+            return page_in_place_of(removed, ranks, positions)
 
     async def read(self, call: Callable[[], T]) -> T:
         """What the call answers, made when one of the readers is free."""

@@ -33,6 +33,8 @@ LISTING = Listing(
         "mayOwnNodes": ListField(FieldType.BOOL, Account.may_own_nodes),
         "maxLiveJobs": ListField(FieldType.NUMBER, func.coalesce(Account.max_live_jobs, 0)),
         "maxLiveRanks": ListField(FieldType.NUMBER, func.coalesce(Account.max_live_ranks, 0)),
+        "retentionDays": ListField(FieldType.NUMBER, func.coalesce(Account.retention_days, 0)),
+        "retentionSize": ListField(FieldType.NUMBER, func.coalesce(Account.retention_bytes, 0)),
     },
     default_order=(OrderTerm("name"),),
     tie=ListField(FieldType.TEXT, Account.id),
@@ -56,7 +58,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class AccountRecord:
-    """An account as stored. None of a quota: the platform's setting holds."""
+    """An account as stored. None of a quota or a retention: the platform's setting holds."""
 
     id: str
     display_name: str
@@ -65,6 +67,8 @@ class AccountRecord:
     may_own_nodes: bool
     max_live_jobs: int | None
     max_live_ranks: int | None
+    retention_days: int | None
+    retention_bytes: int | None
     created_at: datetime
     updated_at: datetime
 

@@ -22,6 +22,7 @@ from core.models import (
     ImagePull,
     Job,
     JobCount,
+    KeptBytes,
     Node,
     NodePool,
     NodePoolBinding,
@@ -134,6 +135,7 @@ def _delete_rows(connection: Connection, account: str) -> None:
         delete(RoleBinding).where(RoleBinding.account_id == account),
         delete(IdempotencyKey).where(IdempotencyKey.account_id == account),
         delete(JobCount).where(JobCount.account_id == account),
+        delete(KeptBytes).where(KeptBytes.account_id == account),
         delete(User).where(User.account_id == account),
         delete(Account).where(Account.id == account),
     ):

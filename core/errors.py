@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 
 class LongshoreError(Exception):
@@ -49,6 +50,14 @@ class PermissionDenied(CallerError):
 
 class NotFound(CallerError):
     """No such resource, or another account's: the two are indistinguishable on purpose."""
+
+
+class OutputRemoved(NotFound):
+    """`what` an ended attempt left was there, and its retention is over; it does not come back."""
+
+    def __init__(self, what: str, removed_at: datetime, because: str) -> None:
+        self.removed_at = removed_at.astimezone(UTC)
+        super().__init__(f"{what} was removed on {self.removed_at:%Y-%m-%d}: {because}")
 
 
 class AlreadyExists(CallerError):

@@ -39,7 +39,8 @@ class Point(StrEnum):
     STOP_SIGNALLED = "stop-signalled"  # signals are sent, no row says so
     OBJECTS_WRITTEN = "objects-written"  # an attempt's output is in the object store too, no row says so
     OUTPUT_PACKED = "output-packed"  # its rows say that it is there, and its chunks are still there
-    OBJECTS_REMOVED = "objects-removed"  # a deleted job's objects are gone, their removal is still ordered
+    OUTPUT_REMOVED = "output-removed"  # rows say that an attempt's output is kept no longer, its objects are there
+    OBJECTS_REMOVED = "objects-removed"  # doomed objects are gone, their removal is still ordered
     # supervisor
     PULL_RECORDED = "pull-recorded"  # the image is there and its row says so, nobody has been told
     EXIT_SEEN = "exit-seen"  # the end is seen, the rest of the output is not

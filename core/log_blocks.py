@@ -18,7 +18,7 @@ from typing import Protocol
 from sqlalchemy import Connection, select, text
 
 from core.database import Database
-from core.errors import NoObjectStore, NotFound, Unavailable
+from core.errors import NoObjectStore, NotFound, OutputRemoved, Unavailable
 from core.log_packing import Block, OpenBlock, blocks_from, decode_index, open_block
 from core.log_records import LogRecord, decode_records
 from core.models import LogChunk, LogObject, PackedAttempt
@@ -64,6 +64,10 @@ class KeptObject:
     block_index: bytes
 
 
+class ObjectGone(Unavailable):
+    """A row leads to an object that is not there."""
+
+
 class RangeReader(Protocol):
     """As `ObjectStore.read` is, asked for a part of an object."""
 
@@ -89,13 +93,11 @@ def stored_output(
 ) -> Iterator[StoredOutput]:
     """The output of these ranks of an attempt, or of all.
 
-    Raises NoObjectStore where it has been packed and there is no `store`.
+    Raises NoObjectStore where it has been packed and there is no `store`; OutputRemoved where its retention is
+    over, also where that comes to be while it is read.
     """
     with database.snapshot() as connection:
-        packed = connection.execute(
-            select(PackedAttempt.attempt).where(PackedAttempt.job_id == job_id, PackedAttempt.attempt == attempt)
-        ).first()
-        if packed is None:
+        if not _is_packed(connection, job_id, attempt):
             yield RowOutput(connection, job_id, attempt)
             return
         kept = _kept(connection, job_id, attempt, ranks)
@@ -103,7 +105,24 @@ def stored_output(
         raise NoObjectStore(
             "what this attempt printed is in the object store, and LONGSHORE_OBJECT_STORE_URL does not say where"
         )
-    yield ObjectOutput(store.read, kept)
+    try:
+        yield ObjectOutput(store.read, kept)
+    except ObjectGone:
+        with database.transaction() as connection:
+            _is_packed(connection, job_id, attempt)
+        raise
+
+
+def _is_packed(connection: Connection, job_id: str, attempt: int) -> bool:
+    """Raises OutputRemoved."""
+    packed = connection.execute(
+        select(PackedAttempt.removed_at, PackedAttempt.removed_because).where(
+            PackedAttempt.job_id == job_id, PackedAttempt.attempt == attempt
+        )
+    ).first()
+    if packed is not None and packed.removed_at is not None:
+        raise OutputRemoved(f"the output of attempt {attempt}", packed.removed_at, packed.removed_because)
+    return packed is not None
 
 
 def _kept(connection: Connection, job_id: str, attempt: int, ranks: Sequence[int] | None) -> dict[int, KeptObject]:
@@ -177,10 +196,10 @@ class ObjectOutput:
         return found
 
     def _read(self, path: str, block: Block) -> OpenBlock:
-        # An object that is not there is never an empty log: its job is being deleted, or somebody has lost it.
+        # An object that is not there is never an empty log: it is being removed, or somebody has lost it.
         try:
             return open_block(block, self._read_range(path, start=block.offset, length=block.length))
         except NotFound as error:
-            raise Unavailable(str(error)) from error
+            raise ObjectGone(str(error)) from error
         except zlib.error as error:
             raise Unavailable(f"the object store has something else than a log at {path}: {error}") from error

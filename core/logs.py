@@ -8,11 +8,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
+from core.errors import OutputRemoved
 from core.log_blocks import StoredOutput, stored_output
 from core.log_filter import EVERYTHING, Effort, LogFilter
 from core.log_records import PLATFORM, LogRecord, encode_records
@@ -22,6 +24,7 @@ from core.object_store import ObjectStore
 #: (seq of a chunk, index of a record in it): where the next record of a rank is to be read.
 Position = tuple[int, int]
 _WHOLE_CHUNK = 1 << 31
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: What a record and a chunk cost beside their bytes, so that a page of a million empty lines ends too.
 _RECORD_BYTES = 64
 _CHUNK_BYTES = 4096
@@ -66,6 +69,10 @@ class LogPage:
     entries: tuple[LogEntry, ...]
     positions: Mapping[int, Position]
     has_more: bool
+
+
+# No chunk comes to this number, and a page token may still hold it.
+_AFTER_ALL: Position = (2**31 - 1, 1)
 
 
 def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
@@ -150,7 +157,8 @@ def read_page(
     in rows or in the `store`. A page ends when it has examined as much as its effort allows, wanted or not: it may
     be short, even empty, and have more after it.
 
-    Raises Unavailable where the store does not answer, NoObjectStore where there is none.
+    Raises Unavailable where the store does not answer, NoObjectStore where there is none, OutputRemoved where the
+    retention of the output is over, whatever was read of it before.
     """
     effort = effort or Effort()
     with stored_output(database, store, job_id, attempt, ranks) as output:
@@ -174,6 +182,21 @@ def read_page(
             if wanted.matches(entry.record):
                 entries.append(entry)
     return LogPage(tuple(entries), at, has_more=False)
+
+
+def page_in_place_of(
+    removed: OutputRemoved, ranks: Sequence[int] | None, positions: Mapping[int, Position] | None
+) -> LogPage:
+    """What there is to read where output has been removed: the platform's word for it, once, and nothing after it.
+
+    It is given whatever was asked for, since an empty page would say that the ranks printed nothing like it.
+    """
+    rank, at = min(ranks or [0]), dict(positions or {})
+    if _AFTER_ALL in at.values():
+        return LogPage((), at, has_more=False)
+    time_ns = (removed.removed_at - _EPOCH) // timedelta(microseconds=1) * 1000
+    entry = LogEntry(rank, LogRecord(time_ns, PLATFORM, f"longshore: {removed}\n".encode()))
+    return LogPage((entry,), {**at, rank: _AFTER_ALL}, has_more=False)
 
 
 def _rank_entries(

@@ -6,8 +6,11 @@ from functools import lru_cache
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: A hundred years: a time that a database can still take from now.
+MAX_RETENTION_DAYS = 36_500
 
 
 class Settings(BaseSettings):
@@ -136,12 +139,31 @@ class Settings(BaseSettings):
         ge=0,
         description="what an attempt printed goes to the object store so long after its last container is gone",
     )
+    retention_days: float = Field(
+        default=0,
+        ge=0,
+        le=MAX_RETENTION_DAYS,
+        description="what an attempt left is removed so long after its end, unless the account says otherwise;"
+        " 0 or empty = never",
+    )
+    retention_bytes: int = Field(
+        default=0,
+        ge=0,
+        lt=1 << 63,
+        description="of what ended attempts left in the object store, an account keeps the newest, up to this;"
+        " likewise",
+    )
     notebook_max_bytes: int = 64 << 20
     notebook_seconds: float = Field(
         default=5.0,
         gt=0,
         description="how often a running notebook is kept; papermill writes it as often",
     )
+
+    @field_validator("retention_days", "retention_bytes", mode="before")
+    @classmethod
+    def _empty_is_zero(cls, value: object) -> object:
+        return 0 if value == "" else value
 
     @property
     def plain_engine_set(self) -> frozenset[str]:

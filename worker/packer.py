@@ -1,13 +1,13 @@
 """Keeps the object store and the rows in step: ended attempts' output goes there, what is doomed goes from there.
 
-One step is bounded work and may be repeated, or done by two workers at once: objects are written before a row says
-so, and removed after.
+What is kept no longer is doomed here too. One step is bounded work and may be repeated, or done by two workers at
+once: objects are written before a row says so, and removed after.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import structlog
@@ -15,7 +15,7 @@ import structlog
 from core.database import Database
 from core.errors import NotFound, Superseded, Unavailable
 from core.failpoints import Point, failpoint
-from core.jobs.object_paths import KINDS, job_of_path
+from core.jobs.object_paths import KINDS, Owner, owner_of_path
 from core.jobs.objects import doomed_folders, forget_doomed, jobs_gone
 from core.jobs.packing import (
     AttemptKey,
@@ -27,16 +27,27 @@ from core.jobs.packing import (
     read_chunks,
     record_packed,
 )
+from core.jobs.retention import (
+    Retention,
+    find_expired,
+    remove_expired,
+    remove_old_notebooks,
+    removed_among,
+)
 from core.log_packing import Packing, encode_index
 from core.object_store import ObjectStore
 
-#: A step packs no further attempt after so long; attempts it looks at, and folders it empties, at the most.
+#: Each part of a step begins nothing further after so long; what it does at the most: attempts that it looks at,
+#: folders that it empties, or dooms, and notebooks, of up to `notebook_max_bytes` each, that it removes.
 _STEP_SECONDS = 5.0
-_ATTEMPTS, _FOLDERS = 500, 50
+_ATTEMPTS, _FOLDERS, _NOTEBOOKS = 500, 200, 20
 #: The hunt for objects of no job begins anew after so long; objects younger than the grace are left alone.
 HUNT_SECONDS, HUNT_GRACE_SECONDS = 6 * 3600.0, 3600.0
 #: Objects that a step of the hunt looks at.
 _HUNTED = 1000
+
+#: Without a word from the accounts.
+KEEP_ALL = Retention()
 
 log = structlog.get_logger(__name__)
 
@@ -50,11 +61,12 @@ class Packer:
         store: ObjectStore,
         *,
         compact_after_seconds: float,
+        retention: Retention = KEEP_ALL,
         hunt_seconds: float = HUNT_SECONDS,
         hunt_grace_seconds: float = HUNT_GRACE_SECONDS,
     ) -> None:
         self._database, self._store = database, store
-        self._settled_seconds = compact_after_seconds
+        self._settled_seconds, self._retention = compact_after_seconds, retention
         self._hunt_seconds, self._grace_seconds = hunt_seconds, hunt_grace_seconds
         self._searched_to: AttemptKey | None = None
         self._hunt: Iterator[str] = iter(())
@@ -62,17 +74,38 @@ class Packer:
         self._next_hunt = time.monotonic() + hunt_seconds
 
     def step(self) -> None:
-        """Remove what is doomed, pack what is due, hunt for what nobody knows of. Raises Unavailable."""
-        self._remove_doomed()
+        """Remove what is doomed, doom what is kept no longer, pack what is due, hunt for what nobody knows of.
+
+        Raises Unavailable.
+        """
+        if self._remove_doomed():
+            # Else there is more of it than a step can remove: no more is added until that is done.
+            self._remove_expired()
         self._pack_due()
         self._hunt_on()
 
-    def _remove_doomed(self) -> None:
-        for folder in doomed_folders(self._database, _FOLDERS):
+    def _remove_doomed(self) -> bool:
+        """Whether nothing is left that is doomed."""
+        begun, folders = time.monotonic(), doomed_folders(self._database, _FOLDERS)
+        for folder in folders:
+            if time.monotonic() - begun > _STEP_SECONDS:
+                return False
             self._store.remove(self._store.paths_below(folder))
             failpoint(Point.OBJECTS_REMOVED, folder)
             forget_doomed(self._database, folder)
             log.info("objects_removed", folder=folder)
+        return len(folders) < _FOLDERS
+
+    def _remove_expired(self) -> None:
+        begun = time.monotonic()
+        for expired in find_expired(self._database, self._retention, _FOLDERS):
+            if time.monotonic() - begun > _STEP_SECONDS:
+                return
+            if remove_expired(self._database, expired):
+                failpoint(Point.OUTPUT_REMOVED, expired.job_id)
+                log.info("output_removed", job=expired.job_id, attempt=expired.attempt, why=expired.because)
+        if count := remove_old_notebooks(self._database, self._retention, _NOTEBOOKS):
+            log.info("notebooks_removed", count=count)
 
     def _pack_due(self) -> None:
         begun = time.monotonic()
@@ -113,7 +146,8 @@ class Packer:
         return WrittenObject(chunks, encode_index(packing.blocks), size)
 
     def _hunt_on(self) -> None:
-        """Go on with the search for objects of jobs that are gone, which a crash has left."""
+        """Go on with the search for what a crash has left of jobs that are gone, and a worker that was frozen of
+        attempts that are kept no longer."""
         if time.monotonic() >= self._next_hunt:
             self._hunt, self._next_hunt = self._all_paths(), time.monotonic() + self._hunt_seconds
         try:
@@ -121,12 +155,25 @@ class Packer:
         except Unavailable:
             self._hunt = iter(())
             raise
-        owners = {path: job_id for path in paths if (job_id := job_of_path(path)) is not None}
-        gone = jobs_gone(self._database, set(owners.values())) if owners else set()
-        strays = [path for path, job_id in owners.items() if job_id in gone]
+        owners = {path: owner for path in paths if (owner := owner_of_path(path)) is not None}
+        strays = [
+            path
+            for path, is_stray in zip(owners, self._are_strays(list(owners.values())), strict=True)
+            if is_stray
+        ]
         self._store.remove(strays)
         if strays:
             log.warning("stray_objects_removed", count=len(strays), first=strays[0])
+
+    def _are_strays(self, owners: Sequence[Owner]) -> list[bool]:
+        gone = jobs_gone(self._database, {owner.job_id for owner in owners}) if owners else set()
+        removed = {
+            kind: removed_among(
+                self._database, kind, {(owner.job_id, owner.attempt) for owner in owners if owner.kind == kind}
+            )
+            for kind in KINDS
+        }
+        return [owner.job_id in gone or (owner.job_id, owner.attempt) in removed[owner.kind] for owner in owners]
 
     def _all_paths(self) -> Iterator[str]:
         for kind in KINDS:

@@ -20,6 +20,7 @@ from core.jobs.deadlines import enforce_deadlines
 from core.jobs.idempotency import forget_old_keys
 from core.jobs.losing import lose_silent_nodes
 from core.jobs.placing import LaunchOrder
+from core.jobs.retention import Retention
 from core.jobs.stopping import Settled
 from core.jobs.sweeping import Due, find_due, live_groups
 from core.nodes import get_node
@@ -138,7 +139,12 @@ def _packing(database: Database, settings: Settings) -> dict[str, Callable[..., 
     if not settings.object_store_url:
         return {}
     store = ObjectStore(settings.object_store_url)
-    packer = Packer(database, store, compact_after_seconds=settings.compact_after_seconds)
+    packer = Packer(
+        database,
+        store,
+        compact_after_seconds=settings.compact_after_seconds,
+        retention=Retention(settings.retention_days, settings.retention_bytes),
+    )
     paced = Paced(_PACKING_SHARE)
 
     def pack() -> None:

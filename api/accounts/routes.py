@@ -144,9 +144,11 @@ def _new_violations(given: Mapping[str, Any]) -> Iterator[FieldViolation]:
 
 def _violations(fields: Mapping[str, Any], path: str) -> Iterator[FieldViolation]:
     yield from display_name_violations(f"{path}displayName", fields.get("displayName", ""))
-    for name in QUOTAS:
+    for name, most in QUOTAS.items():
         if fields.get(name, 0) < 0:
             yield FieldViolation(f"{path}{name}", "must be at least 1, or 0 for what the platform's settings say")
+        elif fields.get(name, 0) > most:
+            yield FieldViolation(f"{path}{name}", f"must be at most {most}")
 
 
 def _refuse_others_fields(caller: Caller, account_id: str, changes: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""An Account on the wire, in and out. Quotas are ours: 0 is "as the platform's settings say"."""
+"""An Account on the wire, in and out. Its bounds are ours: 0 or "" is "as the platform's settings say"."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ from typing_extensions import TypedDict
 
 from api.users.schema import StatusRead
 from api.wire.proto_json import BOOL, INT32, STRING, message
+from api.wire.quantities import bytes_kind, format_bytes
 from api.wire.times import format_time
 from core.accounts import AccountRecord
+from core.settings import MAX_RETENTION_DAYS
 
 OUTPUT_ONLY = frozenset({"name", "createTime", "updateTime", "state", "status", "isOperator", "adminApiKey"})
 #: What an account's own admins may change, and what only the operator's may.
 OWN = {"displayName": STRING, "email": STRING}
-BOUNDS = {"mayOwnNodes": BOOL, "maxLiveJobs": INT32, "maxLiveRanks": INT32}
+BOUNDS = {
+    "mayOwnNodes": BOOL,
+    "maxLiveJobs": INT32,
+    "maxLiveRanks": INT32,
+    "retentionDays": INT32,
+    "retentionSize": bytes_kind(0, 1 << 60),
+}
 MUTABLE = {**OWN, **BOUNDS}
 MUTABLE_ZERO: dict[str, Any] = {
     "displayName": "",
@@ -23,8 +31,16 @@ MUTABLE_ZERO: dict[str, Any] = {
     "mayOwnNodes": False,
     "maxLiveJobs": 0,
     "maxLiveRanks": 0,
+    "retentionDays": 0,
+    "retentionSize": 0,
 }
-QUOTAS = ("maxLiveJobs", "maxLiveRanks")
+#: 0 is "not set", and each has a most.
+QUOTAS = {
+    "maxLiveJobs": 2**31 - 1,
+    "maxLiveRanks": 2**31 - 1,
+    "retentionDays": MAX_RETENTION_DAYS,
+    "retentionSize": 1 << 60,
+}
 NEW_ACCOUNT = message({"account": message(MUTABLE, ignored=OUTPUT_ONLY), "accountId": STRING})
 
 _COLUMNS = {
@@ -33,6 +49,8 @@ _COLUMNS = {
     "mayOwnNodes": "may_own_nodes",
     "maxLiveJobs": "max_live_jobs",
     "maxLiveRanks": "max_live_ranks",
+    "retentionDays": "retention_days",
+    "retentionSize": "retention_bytes",
 }
 
 
@@ -50,6 +68,8 @@ class AccountRead(TypedDict):
     mayOwnNodes: bool
     maxLiveJobs: int
     maxLiveRanks: int
+    retentionDays: int
+    retentionSize: str
 
 
 class NewAccountRead(AccountRead):
@@ -83,6 +103,8 @@ def account(record: AccountRecord) -> AccountRead:
         "mayOwnNodes": record.may_own_nodes,
         "maxLiveJobs": record.max_live_jobs or 0,
         "maxLiveRanks": record.max_live_ranks or 0,
+        "retentionDays": record.retention_days or 0,
+        "retentionSize": format_bytes(record.retention_bytes),
     }
 
 

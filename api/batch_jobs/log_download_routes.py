@@ -48,6 +48,7 @@ async def download_logs(request: Request, job_id: str, platform: PlatformDep) ->
 
     The bytes that the ranks printed. Of several ranks merged by time, each line behind its rank, as `[3] `; of a
     single one byte for byte. `format=gz` is the same, compressed. A download that cannot be whole is broken off.
+    404, saying when it was removed and why, of output that is kept no longer.
     """
     caller, download, form = await run_in_threadpool(_read, request, job_id, platform)
     held = ExitStack()

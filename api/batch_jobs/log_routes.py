@@ -18,9 +18,9 @@ from api.responses import json_response
 from api.wire import query as wire_query
 from api.wire.query import read_query
 from api.wire.read_mask import ReadMask, read_mask_parameter
-from core.errors import InvalidArgument
+from core.errors import InvalidArgument, OutputRemoved
 from core.jobs.reading import get_job, get_notebook
-from core.logs import Position, read_page
+from core.logs import Position, page_in_place_of, read_page
 
 router = APIRouter()
 
@@ -45,6 +45,7 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
 
     `stream`, `filter` (a text in the line) and `regex` (RE2) must all be met. A page examines a bounded amount of
     output: where little of it is met, pages are short or empty, and go on by `nextPageToken` until that is empty.
+    Of output that is kept no longer there is one entry, whatever is asked for: when it was removed, and why.
     """
     caller = caller_in_account(request, platform)
     query = read_query(request.query_params.multi_items(), _LOG_QUERY)
@@ -57,18 +58,21 @@ def get_logs(request: Request, job_id: str, platform: PlatformDep) -> Response:
     positions: Mapping[int, Position] | None = None
     if query["pageToken"]:
         attempt, positions = read_position(query["pageToken"], bound_to)
-    page = read_page(
-        platform.database,
-        record.id,
-        attempt,
-        store=platform.objects,
-        ranks=ranks,
-        limit=query["pageSize"],
-        from_head=query["startFromHead"],
-        wanted=asked_filter(query),
-        since_ns=asked_since_ns(query),
-        positions=positions,
-    )
+    try:
+        page = read_page(
+            platform.database,
+            record.id,
+            attempt,
+            store=platform.objects,
+            ranks=ranks,
+            limit=query["pageSize"],
+            from_head=query["startFromHead"],
+            wanted=asked_filter(query),
+            since_ns=asked_since_ns(query),
+            positions=positions,
+        )
+    except OutputRemoved as removed:
+        page = page_in_place_of(removed, ranks, positions)
     answer = {
         "entries": [mask.apply(entry) for entry in log_entries(page.entries)],
         "nextPageToken": position_token(attempt, page.positions, bound_to) if page.has_more else "",

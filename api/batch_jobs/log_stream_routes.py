@@ -47,7 +47,8 @@ async def stream_logs(request: Request, job_id: str, platform: PlatformDep) -> R
 
     Events: `log` (`attempt` and `entries` as getLogs has them, merged over ranks by time; its id goes on after
     them), then `end` (the whole BatchJob) or `deleted`, after which the stream is closed. Begins with the latest
-    attempt, and goes on with those that follow it. `stream`, `filter` and `regex` choose as in getLogs.
+    attempt, and goes on with those that follow it. `stream`, `filter` and `regex` choose as in getLogs. Of output
+    that is kept no longer there is one entry that says so.
     """
     asked = await run_in_threadpool(_read, request, job_id, platform)
     held = ExitStack()

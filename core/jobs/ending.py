@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, text
+from sqlalchemy import Connection, Row, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from core.database import Database
@@ -213,8 +213,14 @@ def _keep_notebook(connection: Connection, job_id: str, attempt: int, rank: int,
     """`packed` is compressed already: that takes a second for a large one, and others wait for the locks."""
     connection.execute(
         upsert(Notebook)
-        .values(job_id=job_id, attempt=attempt, rank=rank, content=packed)
-        .on_conflict_do_update(constraint="pk_notebooks", set_={"content": packed})
+        .values(
+            job_id=job_id,
+            attempt=attempt,
+            rank=rank,
+            account_id=select(Job.account_id).where(Job.id == job_id).scalar_subquery(),
+            content=packed,
+        )
+        .on_conflict_do_update(constraint="pk_notebooks", set_={"content": packed, "kept_at": func.now()})
     )
 
 

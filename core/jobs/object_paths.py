@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 #: What there may be of a job, each below a folder of its own. Whatever is there goes with the job.
 KINDS = ("logs", "outputs")
+_ATTEMPT = re.compile(r"[0-9]{1,9}")
 
 
 def job_folder(kind: str, job_id: str) -> str:
@@ -21,8 +25,20 @@ def rank_log_path(job_id: str, attempt: int, rank: int, chunk_count: int) -> str
     return f"{attempt_folder('logs', job_id, attempt)}{rank}-{chunk_count}"
 
 
-def job_of_path(path: str) -> str | None:
-    """Whose it is, by its key; None of a path that is not of this scheme."""
+@dataclass(frozen=True)
+class Owner:
+    """Whose an object is; `attempt` is 0 where its path does not say so."""
+
+    kind: str
+    job_id: str
+    attempt: int
+
+
+def owner_of_path(path: str) -> Owner | None:
+    """Whose it is; None of a path that is not of this scheme."""
     kind, _, rest = path.partition("/")
-    job_id, slash, _ = rest.partition("/")
-    return job_id if kind in KINDS and job_id and slash else None
+    job_id, slash, rest = rest.partition("/")
+    attempt, _, _ = rest.partition("/")
+    if kind not in KINDS or not job_id or not slash:
+        return None
+    return Owner(kind, job_id, int(attempt) if _ATTEMPT.fullmatch(attempt) else 0)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ARRAY, BigInteger, Connection, Row, Text, bindparam, cast, func, select
 
 from core.database import Database
-from core.errors import NotFound
+from core.errors import NotFound, OutputRemoved
 from core.jobs.listing import ESTIMATED_START_AT, JOB_LISTING, QUEUE_POSITION
 from core.listing.paging import ListQuery, Page, select_page
 from core.models import Job, JobCount, NodePool, Notebook
@@ -120,16 +120,18 @@ def get_notebook(database: Database, account: str, job_id: str, rank: int, *, at
     """The rank's executed notebook as .ipynb bytes, by default of the latest attempt. Raises NotFound."""
     with database.transaction() as connection:
         record = read_job(connection, account, job_id)
-        content = connection.execute(
-            select(Notebook.content).where(
+        found = connection.execute(
+            select(Notebook.content, Notebook.removed_at, Notebook.removed_because).where(
                 Notebook.job_id == record.id,
                 Notebook.attempt == (record.attempt if attempt is None else attempt),
                 Notebook.rank == rank,
             )
-        ).scalar()
-    if content is None:
+        ).first()
+    if found is None:
         raise NotFound(f"job {job_id} has no executed notebook of rank {rank}")
-    return zlib.decompress(content)
+    if found.content is None:
+        raise OutputRemoved(f"the executed notebook of rank {rank}", found.removed_at, found.removed_because)
+    return zlib.decompress(found.content)
 
 
 def read_job_by_key(connection: Connection, account: str, key: str) -> tuple[JobRecord, int]:

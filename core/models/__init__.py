@@ -8,7 +8,7 @@ from __future__ import annotations
 from core.models.identity import Account, ApiKey, RoleBinding, Secret, User
 from core.models.jobs import IdempotencyKey, Job, JobCount, JobFile
 from core.models.nodes import ImagePull, Node, NodePool, NodePoolBinding, PrivateRepository
-from core.models.packed import DoomedObjects, LogObject, PackedAttempt
+from core.models.packed import DoomedObjects, KeptBytes, LogObject, PackedAttempt
 from core.models.ranks import GangNetwork, JobEvent, LogChunk, Notebook, Rank, RankUsage, UsagePart
 from core.models.row import Row
 
@@ -23,6 +23,7 @@ __all__ = [
     "JobCount",
     "JobEvent",
     "JobFile",
+    "KeptBytes",
     "LogChunk",
     "LogObject",
     "Node",

@@ -32,6 +32,8 @@ class Account(Row):
     )
     max_live_jobs: Mapped[int | None] = mapped_column(doc="null = the platform's setting")
     max_live_ranks: Mapped[int | None] = mapped_column(doc="null = the platform's setting")
+    retention_days: Mapped[int | None] = mapped_column(doc="null = the platform's setting")
+    retention_bytes: Mapped[int | None] = mapped_column(BigInteger, doc="null = the platform's setting")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

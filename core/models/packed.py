@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, func
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.models.ranks import goes_with_its_rank
@@ -12,15 +12,44 @@ from core.models.row import Row
 
 
 class PackedAttempt(Row):
-    """An attempt whose output is in objects, all of it: a chunk that is still in a row counts no more."""
+    """An attempt whose output is in objects, all of it: a chunk that is still in a row counts no more.
+
+    Once it has been removed there are no objects, and this row says so.
+    """
 
     __tablename__ = "packed_attempts"
+    __table_args__ = (
+        Index(
+            "ix_packed_attempts_kept",
+            "account_id",
+            "ended_at",
+            "job_id",
+            "attempt",
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+    )
+
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(doc="the job's")
     ended_at: Mapped[datetime] = mapped_column(doc="when its last container was gone")
     packed_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    object_bytes: Mapped[int] = mapped_column(BigInteger, doc="that it takes in the object store")
+    object_bytes: Mapped[int] = mapped_column(BigInteger, doc="that it takes in the object store, or took")
+    removed_at: Mapped[datetime | None] = mapped_column(doc="when its retention was over; null = it is kept")
+    removed_because: Mapped[str | None] = mapped_column(doc="for a person")
+
+
+class KeptBytes(Row):
+    """How much of an account is in the object store and has not been removed, in shards that are to be summed.
+
+    Kept by a trigger of the tables that know of objects (`count_kept_bytes`), as the counts of jobs are.
+    """
+
+    __tablename__ = "kept_bytes"
+
+    account_id: Mapped[str] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    object_bytes: Mapped[int] = mapped_column(BigInteger)
 
 
 class LogObject(Row):

@@ -151,12 +151,21 @@ class Notebook(Row):
     """The executed notebook of one rank, as papermill left it."""
 
     __tablename__ = "notebooks"
-    __table_args__ = (goes_with_its_rank(),)
+    __table_args__ = (
+        goes_with_its_rank(),
+        Index("ix_notebooks_kept", "account_id", "kept_at", postgresql_where=text("removed_at IS NULL")),
+    )
 
     job_id: Mapped[str] = mapped_column(primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
     rank: Mapped[int] = mapped_column(primary_key=True)
-    content: Mapped[bytes] = mapped_column(LargeBinary, doc="zlib-compressed .ipynb")
+    account_id: Mapped[str] = mapped_column(doc="the job's")
+    content: Mapped[bytes | None] = mapped_column(
+        LargeBinary, doc="zlib-compressed .ipynb; null = it has been removed"
+    )
+    kept_at: Mapped[datetime] = mapped_column(server_default=func.now(), doc="when it was last written")
+    removed_at: Mapped[datetime | None] = mapped_column(doc="as in packed_attempts")
+    removed_because: Mapped[str | None]
 
 
 class RankUsage(Row):

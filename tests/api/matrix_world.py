@@ -150,9 +150,11 @@ class World:
         body = {"nodePoolId": "default", "imageRef": IMAGE, "shared": target is Target.SHARED}
         _ok(client.post(f"{path}/batchJobs", params={"batchJobId": job_id}, json={**body, "files": FILES}))
         with self.database.transaction() as connection:
-            row = connection.execute(select(Job.id, Job.attempt).where(Job.batch_job_id == job_id)).one()
-            notebook = {"job_id": row.id, "attempt": row.attempt, "rank": 0, "content": zlib.compress(b"{}")}
-            connection.execute(insert(Notebook).values(**notebook))
+            row = connection.execute(
+                select(Job.id, Job.attempt, Job.account_id).where(Job.batch_job_id == job_id)
+            ).one()
+            of_rank = {"job_id": row.id, "attempt": row.attempt, "rank": 0, "account_id": row.account_id}
+            connection.execute(insert(Notebook).values(**of_rank, content=zlib.compress(b"{}")))
         return job_id
 
     def make_secret(self, target: Target) -> str:

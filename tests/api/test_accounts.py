@@ -17,7 +17,7 @@ from tests.api.conftest import ACCOUNT, IMAGE, OTHER_ACCOUNT, Served, client_of
 _numbers = count(1)
 READ_FIELDS = {
     "name", "displayName", "createTime", "email", "state", "status", "updateTime",
-    "isOperator", "mayOwnNodes", "maxLiveJobs", "maxLiveRanks",
+    "isOperator", "mayOwnNodes", "maxLiveJobs", "maxLiveRanks", "retentionDays", "retentionSize",
 }  # fmt: skip
 
 
@@ -63,6 +63,14 @@ def test_account_of_an_id_that_is_taken_is_refused(operator: httpx.Client) -> No
         (
             {"account": {"email": "a@b", "maxLiveJobs": -1, "maxLiveRanks": "many"}, "accountId": "good"},
             {"account.maxLiveJobs", "account.maxLiveRanks"},
+        ),
+        (
+            {"account": {"email": "a@b", "retentionDays": -1, "retentionSize": "much"}, "accountId": "good"},
+            {"account.retentionDays", "account.retentionSize"},
+        ),
+        (
+            {"account": {"email": "a@b", "retentionDays": 36_501, "retentionSize": 1 << 61}, "accountId": "good"},
+            {"account.retentionDays", "account.retentionSize"},
         ),
         ({"account": {"email": "a@b", "role": "admin"}, "accountId": "good"}, {"account.role"}),
         ({"account": {"email": "a\0@b"}, "accountId": "good"}, {"account.email"}),
@@ -127,7 +135,13 @@ def test_account_is_described_by_its_own_admins_and_bounded_by_the_operators(
         changed = admin.patch(path, json={"displayName": "Initrode", "email": "new@initech.example"}).json()
         assert (changed["displayName"], changed["email"]) == ("Initrode", "new@initech.example")
         assert changed["updateTime"] > made["updateTime"]
-        for field, value in (("mayOwnNodes", True), ("maxLiveJobs", 10**6), ("maxLiveRanks", 10**6)):
+        for field, value in (
+            ("mayOwnNodes", True),
+            ("maxLiveJobs", 10**6),
+            ("maxLiveRanks", 10**6),
+            ("retentionDays", 36_500),
+            ("retentionSize", "1Pi"),
+        ):
             refused = admin.patch(path, json={"displayName": "mine", field: value})
             assert refused.status_code == 403 and field in refused.json()["message"]
     bounded = operator.patch(path, json={"mayOwnNodes": True, "maxLiveJobs": 5}).json()
@@ -135,6 +149,21 @@ def test_account_is_described_by_its_own_admins_and_bounded_by_the_operators(
     assert operator.patch(path, json={"displayName": "theirs"}).status_code == 403
     reset = operator.patch(path, params={"updateMask": "max_live_jobs"}, json={}).json()
     assert (reset["mayOwnNodes"], reset["maxLiveJobs"]) == (True, 0)
+
+
+def test_retention_of_an_account_is_set_read_searched_for_and_reset(operator: httpx.Client) -> None:
+    made = new_account(operator, retentionDays=7)
+    path = f"/accounts/{made['id']}"
+    assert (made["retentionDays"], made["retentionSize"]) == (7, "")
+    changed = operator.patch(path, json={"retentionSize": "20Gi"}).json()
+    assert (changed["retentionDays"], changed["retentionSize"]) == (7, "20Gi")
+    condition = f'retentionDays = 7 AND retentionSize > 1000 AND name = "{made["name"]}"'
+    (found,) = operator.get("/accounts", params={"filter": condition}).json()["accounts"]
+    assert found["retentionSize"] == "20Gi"
+    reset = operator.patch(path, params={"updateMask": "retentionDays,retention_size"}, json={}).json()
+    assert (reset["retentionDays"], reset["retentionSize"]) == (0, "")
+    assert operator.patch(path, json={"retentionSize": 1500}).json()["retentionSize"] == "1500"
+    assert operator.patch(path, json={"retentionSize": ""}).json()["retentionSize"] == ""
 
 
 def test_quota_of_an_account_bounds_its_live_jobs(

@@ -17,6 +17,7 @@ from core.log_records import LogRecord
 from core.logs import ChunkToStore, append_chunks
 from core.models import Notebook
 from core.states import JobState
+from tests.api.conftest import ACCOUNT
 
 START_NS = 1_767_225_600 * 10**9  # 2026-01-01T00:00:00Z
 Create = Callable[..., str]
@@ -63,8 +64,8 @@ def test_get_logs_and_notebook_of_an_attempt_are_its_own(
         rank_moves.insert_ranks(connection, logged, 2, 2)
         for attempt in (1, 2):
             content = zlib.compress(b'{"attempt": %d}' % attempt)
-            values = insert(Notebook).values(job_id=logged, attempt=attempt, rank=0, content=content)
-            connection.execute(values)
+            of_rank = {"job_id": logged, "attempt": attempt, "rank": 0, "account_id": ACCOUNT}
+            connection.execute(insert(Notebook).values(**of_rank, content=content))
     append_chunks(database, [ChunkToStore(logged, 2, 0, 0, [LogRecord(START_NS, 1, b"second\n")], 0, 0)])
     assert admin.get(f"/batchJobs/{logged}").json()["attempt"] == 2
     assert _lines(_pages(admin, logged, startFromHead="true")) == ["second"]
@@ -271,9 +272,8 @@ def test_get_logs_with_a_token_of_another_query_is_refused(
 def test_notebook_is_answered_as_its_bytes(admin: httpx.Client, database: Database, create: Create) -> None:
     job_id, content = create(numRanks=2), b'{"cells": []}\n'
     with database.transaction() as connection:
-        connection.execute(
-            insert(Notebook).values(job_id=job_id, attempt=1, rank=1, content=zlib.compress(content))
-        )
+        of_rank = {"job_id": job_id, "attempt": 1, "rank": 1, "account_id": ACCOUNT}
+        connection.execute(insert(Notebook).values(**of_rank, content=zlib.compress(content)))
     path = f"/batchJobs/{job_id}/ranks/1/notebook"
     for params in ({}, {"format": "ipynb"}):
         answer = admin.get(path, params=params)

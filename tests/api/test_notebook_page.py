@@ -19,6 +19,7 @@ from api.notebook_page import MAX_BYTES, PAGE_HEADERS, notebook_page
 from core.database import Database
 from core.errors import FailedPrecondition
 from core.models import Job, Notebook
+from tests.api.conftest import ACCOUNT
 from tests.lab.notebooks import notebook
 
 Json = dict[str, Any]
@@ -158,7 +159,9 @@ def test_notebook_is_answered_as_a_page_that_a_browser_lets_do_nothing(
     with database.transaction() as connection:
         key = connection.execute(select(Job.id).where(Job.batch_job_id == job)).scalar_one()
         content = zlib.compress(notebook("print(1)").encode())
-        connection.execute(insert(Notebook).values(job_id=key, attempt=1, rank=0, content=content))
+        connection.execute(
+            insert(Notebook).values(job_id=key, attempt=1, rank=0, account_id=ACCOUNT, content=content)
+        )
     answer = admin.get(f"/batchJobs/{job}/ranks/0/notebook", params={"format": "html"})
     assert answer.status_code == 200 and answer.headers["content-type"] == "text/html; charset=utf-8"
     assert {name: answer.headers[name] for name in PAGE_HEADERS} == PAGE_HEADERS

@@ -12,15 +12,19 @@ from pathlib import Path
 
 from core.database import Database
 from core.failpoints import VARIABLE, Point
+from core.jobs.retention import Retention
 from core.log_records import LogRecord
 from core.logs import ChunkToStore, LogEntry, Position, append_chunks, read_page
 from core.object_store import ObjectStore
 from tests.core.attempts_lab import RowsOnly
-from worker.packer import Packer
+from worker.packer import KEEP_ALL, Packer
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Where a process that packs or removes may die: `test_packing` kills one at each.
-CRASHES = (Point.OBJECTS_WRITTEN, Point.OUTPUT_PACKED, Point.OBJECTS_REMOVED)
+#: Where a process that packs or removes may die: `test_packing` and `test_retention` kill one at each.
+PACKING_CRASHES = (Point.OBJECTS_WRITTEN, Point.OUTPUT_PACKED)
+CRASHES = (*PACKING_CRASHES, Point.OUTPUT_REMOVED, Point.OBJECTS_REMOVED)
+#: The retention of the process that dies: of what the tests have made older, and of nothing else.
+DAYS = 30
 
 
 class PackingLab:
@@ -33,9 +37,13 @@ class PackingLab:
         self.store = ObjectStore(folder.as_uri())
         self._chance = random.Random(7)  # the same output every time
 
-    def packer(self, **more: float) -> Packer:
+    def packer(
+        self, compact_after_seconds: float = 0, *, retention: Retention = KEEP_ALL, **more: float
+    ) -> Packer:
         """A worker's, which waits for nothing."""
-        return Packer(self.database, self.store, **{"compact_after_seconds": 0, **more})
+        return Packer(
+            self.database, self.store, compact_after_seconds=compact_after_seconds, retention=retention, **more
+        )
 
     def pack(self) -> None:
         """What is due is packed, if nothing keeps it from that."""
@@ -128,4 +136,6 @@ class PackingLab:
 
 
 if __name__ == "__main__":
-    Packer(Database(sys.argv[1]), ObjectStore(sys.argv[2]), compact_after_seconds=0).step()
+    Packer(
+        Database(sys.argv[1]), ObjectStore(sys.argv[2]), compact_after_seconds=0, retention=Retention(days=DAYS)
+    ).step()

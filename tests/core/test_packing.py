@@ -16,7 +16,7 @@ from core.jobs.packing import RankChunks, WrittenObject, chunks_of_ranks, read_c
 from core.log_blocks import stored_output
 from core.log_packing import Packing
 from core.logs import ResumePoint, read_page, resume_point
-from tests.core.packing_lab import CRASHES, PackingLab
+from tests.core.packing_lab import PACKING_CRASHES, PackingLab
 from worker.packer import Packer
 
 
@@ -108,7 +108,7 @@ def test_object_that_cannot_be_written_keeps_the_others_waiting_for_a_step_alone
     assert lab.packed(jobs[1]) == [1]
 
 
-@pytest.mark.parametrize("point", [point for point in CRASHES if point is not Point.OBJECTS_REMOVED])
+@pytest.mark.parametrize("point", PACKING_CRASHES)
 def test_kill_at_any_point_of_the_packing_loses_and_doubles_nothing(
     lab: PackingLab, tmp_path: Path, point: Point
 ) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import structlog
 
 from core.database import Database
-from core.errors import ContainerGone, NodeUnreachable, NoObjectStore
+from core.errors import ContainerGone, NodeUnreachable, NoObjectStore, OutputRemoved
 from core.log_records import PLATFORM
 from core.logs import LogEntry, LogPage, ResumePoint, read_page, resume_point
 from worker.docker_engine.faults import last_line_of
@@ -167,6 +167,6 @@ class OutputCapture:
 def _last_page(database: Database, job_id: str, attempt: int, rank: int, count: int) -> LogPage:
     try:
         return read_page(database, job_id, attempt, ranks=[rank], limit=count, from_head=False)
-    except NoObjectStore:
+    except (NoObjectStore, OutputRemoved):
         # It was packed, so the rank was released while this process was frozen: nobody waits for its last lines.
         return LogPage((), {}, has_more=False)

@@ -25,9 +25,9 @@ what the engines say that ran, what was sampled four times a second, and the row
 jobs without a true end, or output that is not whole; *twice* are second containers, starts or rows; *leaked* are
 containers, networks, slots, address blocks or descriptors that are left at rest; *illegal* is everything else that
 must not be: states, exit codes, half-started gangs, nodes over their slots, a recovery that took too long.
-*Recovery* is the longest time from the end of a fault until a job submitted then, of the highest priority, had run.
-Where no jobs are counted, tests of the suite rehearse the fault and judge it themselves; rounds are then those that
-passed, illegal those that did not.
+*Recovery* is the longest time from the end of a fault until a job submitted then had run, which goes before all
+others. Where no jobs are counted, tests of the suite rehearse the fault and judge it themselves; rounds are then
+those that passed, illegal those that did not.
 
 | Fault | What is done | Rounds | Jobs | Missed | Twice | Leaked | Illegal | Recovery | Run again with |
 |---|---|---:|---:|---:|---:|---:|---:|---:|---|
