@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from typing import Final, TypeVar
 
 import structlog
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
+from api.download import Broken
 from api.log_feed import LogFeeds
 from api.log_text import LogText
 from api.looking import LOOK_SECONDS
@@ -44,10 +42,6 @@ _AWAY_SECONDS: Final = 30.0
 #: zlib's word for a gzip header around its widest window.
 _GZIP: Final = 31
 _LEVEL: Final = 1
-
-
-class Broken(Exception):
-    """The download cannot be whole: the client must see that, and gets no proper end."""
 
 
 @dataclass(frozen=True)
@@ -170,26 +164,3 @@ class LogDownload:
 
     def _packed(self, text: bytes) -> bytes:
         return text if self._gzip is None else self._gzip.compress(text)
-
-
-class DownloadResponse(StreamingResponse):
-    """A download that gives its place back however it ends, and has no proper end where it is not whole."""
-
-    def __init__(self, held: ExitStack, download: LogDownload, *, media_type: str, file_name: str) -> None:
-        headers = {
-            "Content-Disposition": f'attachment; filename="{file_name}"',
-            # Whatever a job prints, no browser is to run it.
-            "X-Content-Type-Options": "nosniff",
-            # An interrupted download is to be asked for again: there may be more by then.
-            "Cache-Control": "no-store",
-        }
-        super().__init__(download.pieces(), headers=headers, media_type=media_type)
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._held:
-            try:
-                await super().__call__(scope, receive, send)
-            except Broken as error:
-                # An answer that is not completed has its connection closed by the server.
-                log.warning("download_broken", path=scope["path"], why=str(error))

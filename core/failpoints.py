@@ -45,6 +45,8 @@ class Point(StrEnum):
     PULL_RECORDED = "pull-recorded"  # the image is there and its row says so, nobody has been told
     EXIT_SEEN = "exit-seen"  # the end is seen, the rest of the output is not
     OUTPUT_DRAINED = "output-drained"  # the output is stored, the end is not
+    OUTPUTS_WRITTEN = "outputs-written"  # what the rank left is in the object store, no row says so
+    OUTPUTS_RECORDED = "outputs-recorded"  # its rows say so, the end is not stored
     END_COMMITTED = "end-committed"  # the end is stored, the container is there
     CONTAINER_REMOVED = "container-removed"  # the container is gone, the slot is held
     # worker and supervisor

@@ -19,8 +19,10 @@ from obstore.store import LocalStore, from_url
 
 from core.errors import NotFound, Unavailable
 
-#: Objects larger than this are sent in parts of this size, a few at a time.
-_PART_BYTES = 8 << 20
+#: Objects larger than this are sent in parts of this size, a few at a time: what one write holds in memory.
+_PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 4
+#: A single request is repeated for so long; whoever writes or reads knows better what to do after that.
+_RETRIED_FOR = timedelta(seconds=20)
 #: Of a list, and of a reading, what is asked for at a time.
 _NAMES, _READ_BYTES = 1000, 1 << 20
 
@@ -39,7 +41,7 @@ class ObjectStore:
         if parts.scheme not in ("file", "s3", "gs", "az") or (self._folder is None and not parts.netloc):
             raise ValueError(f"must be file:///folder, s3://bucket/prefix, gs:// or az://, not {url!r}")
         if self._folder is None:
-            self._store = from_url(url)
+            self._store = from_url(url, retry_config={"max_retries": 5, "retry_timeout": _RETRIED_FOR})
         else:
             # Folders go with the last that is in them: each job that was deleted would leave some else.
             self._store = LocalStore(self._folder, mkdir=True, automatic_cleanup=True)
@@ -55,7 +57,14 @@ class ObjectStore:
                 yield part
 
         with _translated(path):
-            obstore.put(self._store, path, counted(), use_multipart=True, chunk_size=_PART_BYTES)
+            obstore.put(
+                self._store,
+                path,
+                counted(),
+                use_multipart=True,
+                chunk_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
         if self._folder is not None:
             _keep(self._folder, path)
         return size
@@ -72,6 +81,16 @@ class ObjectStore:
         with _translated(path):
             for piece in obstore.get(self._store, path).stream(min_chunk_size=_READ_BYTES):
                 yield bytes(piece)
+
+    def stream_range(self, path: str, *, start: int, length: int) -> Iterator[bytes]:
+        """`length` bytes of an object from `start` on, in pieces of a bounded size. Raises NotFound."""
+        end = start + length
+        while start < end:
+            piece = self.read(path, start=start, length=min(_READ_BYTES, end - start))
+            if not piece:
+                raise Unavailable(f"the object {path} is shorter than it was written")
+            start += len(piece)
+            yield piece
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove objects; those that are not there are no fault."""

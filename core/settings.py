@@ -154,6 +154,15 @@ class Settings(BaseSettings):
         " likewise",
     )
     notebook_max_bytes: int = 64 << 20
+    output_max_bytes: int = Field(
+        default=1 << 30, ge=0, description="files that are kept of what one rank leaves in $LONGSHORE_OUTPUT_DIR"
+    )
+    output_max_files: int = Field(default=10_000, ge=0, description="likewise, how many of them")
+    output_patience_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="an ended rank holds its slot for so long while what it left cannot be kept",
+    )
     notebook_seconds: float = Field(
         default=5.0,
         gt=0,

@@ -99,12 +99,14 @@ class ContainerSpec:
 class ImageFacts:
     """An image that is on the node. `digest` is `repository@sha256:…`, or the image's id where it has none.
 
-    `command` is what it runs by itself, its entrypoint and its command one after the other.
+    `command` is what it runs by itself, its entrypoint and its command one after the other; `user` whom it runs it
+    as, in its own words.
     """
 
     image_id: str
     digest: str
     command: tuple[str, ...] = ()
+    user: str = ""
 
 
 @dataclass(frozen=True)

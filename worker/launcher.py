@@ -38,9 +38,11 @@ from core.secrets import secret_name
 from core.settings import Settings
 from worker.containers import container_of, network_of, overlay_of
 from worker.engine import Engine, ImageFacts, NetworkSpec, RankKey
+from worker.executors import invocation_of
 from worker.host_addresses import with_numeric_addresses
 from worker.image_access import ImageAccess
-from worker.rank_start import Contents, files_archive, start_once
+from worker.output_folder import is_root
+from worker.rank_start import Contents, files_archive, put_output_folder, start_once
 from worker.secret_variables import secret_variables_archive
 from worker.step_lease import StepLease
 
@@ -165,11 +167,15 @@ class Launcher:
             return None
         failpoint(Point.NETWORK_MADE, work.job_id)
 
+        makes_folder = invocation_of(work.spec).makes_output_folder and is_root(image.user)
+
         def create(rank: int) -> str | EngineError:
             try:
                 spec = container_of(work, rank, image.image_id, network, self._settings, own_command=image.command)
                 held.require()
                 container_id = engine.create(spec)
+                if not makes_folder:
+                    put_output_folder(engine, container_id, held)
                 failpoint(Point.RANK_CREATED, work.job_id, f"rank-{rank}")
                 return container_id
             except EngineError as error:

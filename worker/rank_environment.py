@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from worker.output_folder import OUTPUT_FOLDER
+from worker.output_folder import VARIABLE as OUTPUT_VARIABLE
+
 MASTER_PORT = 29500
 
 
@@ -45,6 +48,7 @@ def rank_environment(
         "PET_MASTER_PORT": str(MASTER_PORT),
         "LONGSHORE_JOB": job,
         "LONGSHORE_ATTEMPT": str(attempt),
+        OUTPUT_VARIABLE: OUTPUT_FOLDER,
         "LONGSHORE_RANKS": ",".join(names),
         "LONGSHORE_HOSTFILE": "\n".join(f"{name} slots=1" for name in names),
     }

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from core.errors import CommandNotStarted, ContainerGone, EngineError, NodeUnreachable, StartInDoubt
 from worker.engine import Engine, Observation
+from worker.output_folder import OUTPUT_FOLDER, UNTOUCHED_AT, folder_archive
 from worker.secret_variables import SHELL
 from worker.step_lease import StepLease
 
@@ -36,6 +37,21 @@ def files_archive(files: Mapping[str, bytes]) -> bytes:
             file.mode = 0o755 if content.startswith(_SCRIPT) else 0o644
             tar.addfile(file, io.BytesIO(content))
     return packed.getvalue()
+
+
+def put_output_folder(engine: Engine, container: str, held: StepLease) -> None:
+    """Make the folder for a rank's outputs in a container that is not started yet; one that its image brings along
+    stays as it is.
+
+    Somebody else may have started it if this step was frozen meanwhile: then what was left in the folder by then
+    must not look like nothing, and so its stamp is made an ordinary one.
+    """
+    if engine.has_path(container, OUTPUT_FOLDER):
+        return
+    held.require()
+    engine.unpack(container, folder_archive(UNTOUCHED_AT))
+    if held.is_over:
+        engine.unpack(container, folder_archive(datetime.now(UTC)))
 
 
 def start_once(

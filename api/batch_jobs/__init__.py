@@ -11,6 +11,7 @@ from api.batch_jobs import (
     log_download_routes,
     log_routes,
     log_stream_routes,
+    output_routes,
     routes,
     usage_routes,
     watch_routes,
@@ -20,6 +21,7 @@ router = APIRouter(prefix="/v1/accounts/{account_id}", tags=["batch jobs"])
 # `batchJobs/{job_id}` matches `batchJobs/x:getLogs` too, so the longer paths come first.
 router.include_router(create_routes.router)
 router.include_router(watch_routes.router)
+router.include_router(output_routes.router)
 router.include_router(history_routes.router)
 router.include_router(usage_routes.router)
 router.include_router(log_routes.router)

@@ -10,7 +10,8 @@ from fastapi.concurrency import run_in_threadpool
 from api.batch_jobs.history_routes import ATTEMPT
 from api.batch_jobs.log_query import CHOICE, asked_filter, asked_ranks, asked_since_ns
 from api.dependencies import Platform, PlatformDep, caller_in_account
-from api.log_download import DownloadResponse, LogDownload, Wish
+from api.download import DownloadResponse
+from api.log_download import LogDownload, Wish
 from api.needs import Need, needs
 from api.openapi.operations import documented
 from api.wire import query as wire_query
@@ -57,7 +58,7 @@ async def download_logs(request: Request, job_id: str, platform: PlatformDep) ->
         await download.begin()
         held = held.pop_all()
     media_type, ending = _TYPES[form]
-    return DownloadResponse(held, download, media_type=media_type, file_name=f"{job_id}.{ending}")
+    return DownloadResponse(held, download.pieces(), media_type=media_type, file_name=f"{job_id}.{ending}")
 
 
 def _read(request: Request, job_id: str, platform: Platform) -> tuple[Caller, LogDownload, str]:

@@ -25,6 +25,11 @@ def rank_log_path(job_id: str, attempt: int, rank: int, chunk_count: int) -> str
     return f"{attempt_folder('logs', job_id, attempt)}{rank}-{chunk_count}"
 
 
+def rank_outputs_path(job_id: str, attempt: int, rank: int) -> str:
+    """What a rank left: the same whoever collects it, so that whoever is late with it harms nothing."""
+    return f"{attempt_folder('outputs', job_id, attempt)}{rank}"
+
+
 @dataclass(frozen=True)
 class Owner:
     """Whose an object is; `attempt` is 0 where its path does not say so."""

@@ -13,7 +13,10 @@ from core.models import DoomedObjects, Job
 _DOOM = text("INSERT INTO doomed_objects (folder) SELECT unnest(CAST(:folders AS text[])) ON CONFLICT DO NOTHING")
 # Whoever says that an attempt has been packed keeps the job's row from being locked so.
 _LOCK = text("SELECT 1 FROM jobs WHERE id = :job FOR UPDATE")
-_HAS_OBJECTS = text("SELECT EXISTS (SELECT 1 FROM packed_attempts WHERE job_id = :job)")
+_HAS_OBJECTS = text(
+    "SELECT EXISTS (SELECT 1 FROM packed_attempts WHERE job_id = :job)"
+    " OR EXISTS (SELECT 1 FROM rank_outputs WHERE job_id = :job)"
+)
 
 
 def doom(connection: Connection, folders: Collection[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from core.models.identity import Account, ApiKey, RoleBinding, Secret, User
 from core.models.jobs import IdempotencyKey, Job, JobCount, JobFile
 from core.models.nodes import ImagePull, Node, NodePool, NodePoolBinding, PrivateRepository
+from core.models.outputs import OutputFile, RankOutputs
 from core.models.packed import DoomedObjects, KeptBytes, LogObject, PackedAttempt
 from core.models.ranks import GangNetwork, JobEvent, LogChunk, Notebook, Rank, RankUsage, UsagePart
 from core.models.row import Row
@@ -30,9 +31,11 @@ __all__ = [
     "NodePool",
     "NodePoolBinding",
     "Notebook",
+    "OutputFile",
     "PackedAttempt",
     "PrivateRepository",
     "Rank",
+    "RankOutputs",
     "RankUsage",
     "RoleBinding",
     "Row",

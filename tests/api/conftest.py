@@ -33,9 +33,10 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Served:
-    """The address of a running API, and a key for everyone who may ask."""
+    """The address of a running API, where its objects are, and a key for everyone who may ask."""
 
     url: str
+    object_store_url: str
     admin_key: str
     user_key: str
     stranger_key: str
@@ -91,7 +92,7 @@ def served(settings: Settings, database: Database) -> Iterator[Served]:
     ensure_pool(database, account=ACCOUNT, pool="imaged", default_image=IMAGE)
     ensure_pool(database, account=OTHER_ACCOUNT)
     with serving(settings) as url:
-        yield Served(url, *keys)
+        yield Served(url, settings.object_store_url, *keys)
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from core.accounts import OPERATOR as OPERATORS_ACCOUNT
 from core.database import Database
 from core.models import ApiKey, Job, Notebook
 from tests.api.conftest import ACCOUNT, IMAGE, OTHER_ACCOUNT, Served, client_of
+from tests.api.left_outputs import leave_outputs
 
 Ids = dict[str, str]
 Json = dict[str, Any]
@@ -52,8 +53,9 @@ class Target(Enum):
 #: Those that are not there for anyone of the account.
 MISSING = frozenset({Target.FOREIGN, Target.RANDOM})
 USER_ID, OTHER_USER_ID = "cleo-matrix", "otto-matrix"
-#: What every job comes with.
+#: What every job comes with, and what its rank has left.
 FILES = {"a.py": "print(1)"}
+LEFT = "model.bin"
 
 
 @dataclass
@@ -142,7 +144,7 @@ class World:
         return key_id
 
     def make_job(self, target: Target) -> str:
-        """A new job with a file and an executed notebook."""
+        """A new job with a file, an executed notebook and an output."""
         job_id = self.fresh("job")
         if target is Target.RANDOM:
             return job_id
@@ -155,6 +157,7 @@ class World:
             ).one()
             of_rank = {"job_id": row.id, "attempt": row.attempt, "rank": 0, "account_id": row.account_id}
             connection.execute(insert(Notebook).values(**of_rank, content=zlib.compress(b"{}")))
+        leave_outputs(self.database, self.served.object_store_url, row.id, {LEFT: b"1"}, attempt=row.attempt)
         return job_id
 
     def make_secret(self, target: Target) -> str:
@@ -231,6 +234,7 @@ MAKERS: Mapping[str, Make] = {
     "job_id": lambda world, target, ids: world.make_job(target),
     "rank": lambda world, target, ids: "0",
     "file": lambda world, target, ids: next(iter(FILES)) if target is not Target.RANDOM else world.fresh("file"),
+    "output": lambda world, target, ids: LEFT if target is not Target.RANDOM else world.fresh("output"),
     "secret_id": lambda world, target, ids: world.make_secret(target),
     "pool_id": lambda world, target, ids: world.make_pool(target),
     "node_id": lambda world, target, ids: world.make_node(target, ids["pool_id"]),

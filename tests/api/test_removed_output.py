@@ -11,7 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api.log_download import Broken, LogDownload, Wish
+from api.download import Broken
+from api.log_download import LogDownload, Wish
 from api.log_feed import LogFeeds
 from core.accounts import Caller
 from core.database import Database

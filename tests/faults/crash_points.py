@@ -65,6 +65,8 @@ CRASH_POINTS = (
     CrashPoint(Point.PULL_RECORDED, "supervisor", "pulled", ("{image}",)),
     CrashPoint(Point.EXIT_SEEN, "supervisor", "plain", ("{job}", "{last}")),
     CrashPoint(Point.OUTPUT_DRAINED, "supervisor", "plain", ("{job}", "{last}")),
+    CrashPoint(Point.OUTPUTS_WRITTEN, "supervisor", "leaving", ("{job}", "{last}")),
+    CrashPoint(Point.OUTPUTS_RECORDED, "supervisor", "leaving", ("{job}", "{last}")),
     CrashPoint(Point.END_COMMITTED, "supervisor", "plain", ("{job}", "{last}")),
     CrashPoint(Point.CONTAINER_REMOVED, "supervisor", "plain", ("{job}", "{last}")),
     CrashPoint(Point.SLOT_RELEASING, "supervisor"),
@@ -189,6 +191,10 @@ def _job(cell: Cell) -> KnownJob:
             return sleeping_job(ranks=cell.ranks)
         case "unstartable":
             return KnownJob(known_job(ranks=cell.ranks, image=UNSTARTABLE).body, {"states": ["FAILED"]})
+        case "leaving":
+            job = known_job(ranks=cell.ranks)
+            command = f"echo left >$LONGSHORE_OUTPUT_DIR/it\n{job.body['shellExecutor']['command']}"
+            return KnownJob({**job.body, "shellExecutor": {"command": command}}, job.expect)
         case "failing":
             # Only a gang has somebody else to be told of a failure.
             cell.ranks = max(cell.ranks, 2)

@@ -63,6 +63,7 @@ def test_container_payload_of_a_gang_has_its_peers_by_name() -> None:
     assert environment["WORLD_SIZE"] == environment["LOCAL_WORLD_SIZE"] == environment["PET_NNODES"] == "4"
     assert (environment["MASTER_ADDR"], environment["MASTER_PORT"]) == ("rank-0", "29500")
     assert environment["LONGSHORE_RANKS"] == "rank-0,rank-1,rank-2,rank-3"
+    assert environment["LONGSHORE_OUTPUT_DIR"] == "/longshore/outputs"
     assert environment["LONGSHORE_HOSTFILE"].splitlines()[1] == "rank-1 slots=1"
 
 

@@ -110,3 +110,8 @@ def command_of(inspected: Mapping[str, Any]) -> tuple[str, ...]:
     """What an image runs by itself: its entrypoint and its command, one after the other."""
     config = inspected.get("Config") or {}
     return (*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ()))
+
+
+def user_of(inspected: Mapping[str, Any]) -> str:
+    """Whom an image runs its command as; "" is root."""
+    return str((inspected.get("Config") or {}).get("User") or "")

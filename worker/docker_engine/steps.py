@@ -16,7 +16,7 @@ from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
 
 from core.errors import EngineError, ImagePlatformMismatch, NameTaken, NodeUnreachable
-from worker.docker_engine.facts import DEFAULT_BRIDGE, command_of, digest_of, engine_time, observation
+from worker.docker_engine.facts import DEFAULT_BRIDGE, command_of, digest_of, engine_time, observation, user_of
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.payload import container_payload, network_payload
 from worker.docker_engine.transport import EngineAccess, ssh_tunnel, tls_files
@@ -128,7 +128,7 @@ class DockerSteps:
         platform = f"{found['Os']}/{found['Architecture']}"
         if platform != self._platform:
             raise ImagePlatformMismatch(f"{reference} is made for {platform}, and this node is {self._platform}")
-        return ImageFacts(found["Id"], digest_of(reference, found), command_of(found))
+        return ImageFacts(found["Id"], digest_of(reference, found), command_of(found), user_of(found))
 
     def ensure_network(self, spec: NetworkSpec) -> None:
         # Two creates of one name at a time are refused in more than one way, and the name of the first is

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import tarfile
+from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +20,24 @@ from core.errors import ContainerGone, EngineError, NodeUnreachable
 from core.nodes import EngineFacts
 from worker.docker_engine.calls import EngineCalls, json_lines
 from worker.docker_engine.disk_probe import DiskProbe
-from worker.docker_engine.facts import DEFAULT_BRIDGE, FreeSpace, engine_facts, free_space, observation
+from worker.docker_engine.facts import (
+    DEFAULT_BRIDGE,
+    FreeSpace,
+    engine_facts,
+    engine_time,
+    free_space,
+    observation,
+)
 from worker.docker_engine.faults import pull_fault
 from worker.docker_engine.log_frames import HEADER_BYTES, NANOSECONDS, LogFrame, ProgramOutput
 from worker.docker_engine.transport import EngineAccess
 from worker.docker_engine.usage import usage_of
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey, Usage
 from worker.image_names import is_named
+
+#: The engine's word on what is at a path, as JSON in base64.
+_PATH_STAT = "X-Docker-Container-Path-Stat"
+_ARCHIVE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class DockerStreams:
         probe_image: str = "",
     ) -> None:
         self._endpoint = endpoint
+        self._timeout_seconds = timeout_seconds
         self._installation = installation
         self._calls = EngineCalls(endpoint, timeout_seconds=timeout_seconds, access=access)
         self._call = self._calls.call
@@ -226,6 +240,42 @@ class DockerStreams:
             member = tar.next()
             file = tar.extractfile(member) if member is not None else None
             return file.read() if file is not None else None
+
+    async def changed_at(self, container: str, path: str) -> datetime | None:
+        """When something was last made in, or taken out of, a folder of the container, running or ended; None
+        where nothing is at that path. An engine answers this without reading anything."""
+        with contextlib.suppress(json.JSONDecodeError):
+            return await self._changed_at("HEAD", container, path)
+        # aiodocker finds no words in the refusal of a HEAD, nor says what status it had; that of a GET has both.
+        return await self._changed_at("GET", container, path)
+
+    async def _changed_at(self, method: str, container: str, path: str) -> datetime | None:
+        archive = f"containers/{container}/archive"
+        params = {"path": path}
+        async with self._call("archive", archive, method=method, params=params, missing_ok=True) as response:
+            if response.status == 404:
+                return None
+            try:
+                return engine_time(orjson.loads(b64decode(response.headers[_PATH_STAT]))["mtime"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise EngineError(f"what {self._endpoint} says of {path} cannot be read") from error
+
+    async def archive(self, container: str, path: str) -> AsyncGenerator[bytes, None]:
+        """A tar of what is at a path of the container, running or ended, in pieces of about a mebibyte; nothing
+        where nothing is there. An engine that is silent for long is one that does not answer."""
+        archive = f"containers/{container}/archive"
+        params = {"path": path}
+        async with self._call("archive", archive, params=params, stream=True, missing_ok=True) as response:
+            piece = bytearray()
+            while response.status != 404:
+                async with asyncio.timeout(self._timeout_seconds):
+                    read = await response.content.read(_ARCHIVE_BYTES)
+                piece += read
+                if piece and (len(piece) >= _ARCHIVE_BYTES or not read):
+                    yield bytes(piece)
+                    piece.clear()
+                if not read:
+                    return
 
     async def pull(self, image_ref: str, headers: Mapping[str, str]) -> AsyncIterator[PullStep]:
         """Pull an image, step by step. Raises the EngineError that says why it failed."""

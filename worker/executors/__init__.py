@@ -6,6 +6,7 @@ from core.spec import JobSpec, NotebookExecutor, PythonExecutor, ShellExecutor
 from worker.executors.invocation import Invocation
 from worker.executors.notebook import notebook_invocation
 from worker.executors.python import python_invocation
+from worker.executors.shell import shell_invocation
 
 
 def invocation_of(spec: JobSpec) -> Invocation:
@@ -15,7 +16,7 @@ def invocation_of(spec: JobSpec) -> Invocation:
             return python_invocation(spec.executor)
         case NotebookExecutor():
             return notebook_invocation(spec.executor)
-        case ShellExecutor(command=command):
-            return Invocation("shell", ("/bin/sh", "-c"), (command,))
+        case ShellExecutor():
+            return shell_invocation(spec.executor)
         case None:
             return Invocation("image", None, ())

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Invocation:
-    """`entrypoint` None keeps the image's own; `environment` gives way to the user's."""
+    """`entrypoint` None keeps the image's own; `environment` gives way to the user's.
+
+    `makes_output_folder`: it does so itself, where the image's user may.
+    """
 
     kind: str
     entrypoint: tuple[str, ...] | None
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    makes_output_folder: bool = False
 
 
 #: Exit status of a command that does not exist (POSIX shell, 2.8.2): what a missing interpreter or file is.

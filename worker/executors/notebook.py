@@ -10,6 +10,7 @@ import orjson
 
 from core.spec import NotebookExecutor
 from worker.executors.invocation import FIND_PYTHON, NOT_FOUND, UNBUFFERED, Invocation
+from worker.output_folder import MAKE_FOLDER
 
 #: Where papermill writes; in the container's own file system, so that it can be read after the end.
 EXECUTED_NOTEBOOK = "/tmp/longshore/notebook.ipynb"  # noqa: S108  # a path inside the rank's container
@@ -62,11 +63,12 @@ def notebook_invocation(executor: NotebookExecutor) -> Invocation:
         "notebook",
         ("/bin/sh", "-c"),
         (
-            f'{FIND_PYTHON}\nexec "$py" -c "$@"',
+            f'{MAKE_FOLDER}\n{FIND_PYTHON}\nexec "$py" -c "$@"',
             "longshore",
             _PROGRAM,
             executor.notebook_filename,
             orjson.dumps(dict(executor.parameters)).decode(),
         ),
         UNBUFFERED,
+        makes_output_folder=True,
     )

@@ -1,6 +1,7 @@
 """One container, from its start to its slot being free: output captured, end recorded, container removed.
 
-The order at the end is fixed: exit seen → output stored → exit committed → container removed → slot freed.
+The order at the end is fixed: exit seen → output stored → what it left collected → exit committed → container
+removed → slot freed.
 Whoever dies in between is followed by one that finds the container, or the row, and goes on from there.
 """
 
@@ -22,6 +23,7 @@ from worker.executors.notebook import EXECUTED_NOTEBOOK
 from worker.executors.notebook_result import where_it_ended
 from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.output_capture import OutputCapture
+from worker.supervisor.rank_outputs import RankOutputsCollector
 from worker.supervisor.running_notebook import keep_while_running
 from worker.supervisor.scope import NodeScope
 from worker.supervisor.told_exits import ToldExits
@@ -53,6 +55,7 @@ class RankWatch:
     ) -> None:
         self._scope = scope
         self._output = OutputCapture(scope, writer, key, container_id, limit_bytes=log_limit_bytes)
+        self._outputs = RankOutputsCollector(scope, key, container_id)
         self.key = key
         self._told = told
         #: of an engine that ends its containers when it is restarted; by its own clock
@@ -73,7 +76,17 @@ class RankWatch:
             await self._output.resume()
         await self._follow()
         async with self._scope.finishing():
-            await self._finish()
+            seen = await self._drained()
+            if seen is None:
+                await self._record_vanished()
+                return
+            if not await self._outputs.may_be_there():
+                await self._conclude(seen)
+                return
+        # As long as it takes, and so while no other end is kept waiting for it.
+        note = await self._outputs.collect()
+        async with self._scope.finishing():
+            await self._conclude(seen, note)
 
     async def _follow(self) -> None:
         if not self._keeps_notebook:
@@ -87,17 +100,18 @@ class RankWatch:
             keeping.cancel()
             await asyncio.wait({keeping})
 
-    async def _finish(self) -> None:
-        """From the end to the free slot, in the order that is fixed."""
+    async def _drained(self) -> Observation | None:
+        """How the container has ended, once all that it printed is stored; None where it has vanished."""
         failpoint(Point.EXIT_SEEN, self.key.job_id, f"rank-{self.key.rank}")
         await self._output.read_rest()
         seen = await self._scope.engine.observe(self.container_id)
         await self._output.flush()
         failpoint(Point.OUTPUT_DRAINED, self.key.job_id, f"rank-{self.key.rank}")
-        if seen is None:
-            await self._record_vanished()
-            return
-        await self._record_end(seen)
+        return seen
+
+    async def _conclude(self, seen: Observation, note: str = "") -> None:
+        """From the end's record to the free slot. `note`: what is to be said of the rank's outputs."""
+        await self._record_end(seen, note)
         failpoint(Point.END_COMMITTED, self.key.job_id, f"rank-{self.key.rank}")
         await self._scope.engine.remove(self.container_id)
         failpoint(Point.CONTAINER_REMOVED, self.key.job_id, f"rank-{self.key.rank}")
@@ -121,7 +135,7 @@ class RankWatch:
         restarted_at = await self._engine_began()
         return seen, bool(restarted_at and seen.started_at and seen.started_at < restarted_at)
 
-    async def _record_end(self, seen: Observation) -> None:
+    async def _record_end(self, seen: Observation, outputs_note: str) -> None:
         seen, engine_restarted = await self._judged(seen)
         notebook, note = await self._read_notebook()
         last_line = await self._output.last_line()
@@ -132,7 +146,7 @@ class RankWatch:
             oom_killed=await self._ran_out_of_memory(seen),
             started_at=seen.started_at or datetime.now(UTC),
             ended_at=seen.ended_at or datetime.now(UTC),
-            last_line=note or last_line or seen.error,
+            last_line="; ".join(filter(None, (note or last_line or seen.error, outputs_note))),
             log_bytes=self._output.byte_count,
             notebook=notebook,
             last_lines=await self._output.last_lines() if seen.exit_code else "",

@@ -18,6 +18,7 @@ from core.nodes import NodeRecord
 from core.queue import Bell
 from core.settings import Settings
 from worker.docker_engine.streams import DockerStreams
+from worker.supervisor.collecting import Collecting
 from worker.supervisor.gathering import Gathering
 from worker.supervisor.usage_writer import UsageWriter
 
@@ -57,6 +58,8 @@ class ProcessScope:
         #: what its ranks use, on its way to rows
         self.usage = UsageWriter(database)
         self.finishing = asyncio.Semaphore(_FINISHING_AT_ONCE)
+        #: what ranks left, on its way to the object store
+        self.collecting = Collecting(settings.object_store_url)
         #: what the ranks of an attempt write together, on whatever nodes they are
         self.exits: Gathering[RankExit, Settled] = Gathering(self._record_exits)
         self.releases: Gathering[None, Settled | None] = Gathering(self._release)

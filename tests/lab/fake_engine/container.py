@@ -35,6 +35,7 @@ class FakeContainer:
         "exit_code",
         "files",
         "finished_ns",
+        "folders",
         "id",
         "image",
         "image_reference",
@@ -91,6 +92,8 @@ class FakeContainer:
         self.network: FakeNetwork | None = None
         self.log = OutputLog()
         self.files: dict[str, bytes] = dict(behaviour.files)
+        #: those that were put in, by their paths, with their time stamps
+        self.folders: dict[str, float] = {}
         #: what is still to be printed, and the one timer of this container
         self.timeline: Iterator[tuple[float, int, bytes]] = iter(())
         self.timer: asyncio.TimerHandle | None = None

@@ -9,6 +9,7 @@ import re
 import signal
 import tarfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import orjson
 
@@ -154,8 +155,12 @@ def put_archive(engine: FakeEngine, request: Request, reply: Reply, subject: str
     try:
         with tarfile.open(fileobj=io.BytesIO(request.body)) as packed:
             for member in packed:
+                path = f"{folder.rstrip('/')}/{member.name.strip('/')}"
+                if member.isdir():
+                    container.folders[path] = member.mtime
+                    continue
                 file = packed.extractfile(member) if member.isfile() else None
-                container.files[f"{folder.rstrip('/')}/{member.name.strip('/')}"] = file.read() if file else b""
+                container.files[path] = file.read() if file else b""
     except tarfile.TarError:
         raise Refused(500, "Error processing tar file(exit status 1): archive/tar: invalid tar header") from None
     reply.empty(200)
@@ -166,18 +171,36 @@ def get_archive(engine: FakeEngine, request: Request, reply: Reply, subject: str
     path = request.query.get("path", "")
     if not _has_path(container, path):
         raise Refused(404, f"Could not find the file {path} in container {subject}")
-    name = path.rstrip("/").rpartition("/")[2]
-    stat = {"name": name, "size": len(container.files.get(path, b"")), "mode": 0o644, "linkTarget": ""}
+    bare = path.rstrip("/")
+    name = bare.rpartition("/")[2]
+    below = {each: content for each, content in container.files.items() if each.startswith(f"{bare}/")}
+    is_file = bare in container.files
+    changed = container.folders.get(bare, 0.0) if not below else container.created_ns / 1e9
+    stat = {
+        "name": name,
+        "size": len(container.files.get(bare, b"")),
+        # As Go has it: the highest bit is a folder's.
+        "mode": 0o644 if is_file else 1 << 31 | 0o755,
+        "mtime": datetime.fromtimestamp(changed, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "linkTarget": "",
+    }
     headers = {"X-Docker-Container-Path-Stat": base64.b64encode(orjson.dumps(stat)).decode()}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        entry = tarfile.TarInfo(name)
-        entry.size = len(container.files.get(path, b""))
-        tar.addfile(entry, io.BytesIO(container.files.get(path, b"")))
+        if not is_file:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
+        for each, content in sorted({bare: container.files[bare]}.items() if is_file else below.items()):
+            entry = tarfile.TarInfo(name + each.removeprefix(bare))
+            entry.size, entry.mtime = len(content), int(changed)
+            tar.addfile(entry, io.BytesIO(content))
     reply.data(200, packed.getvalue(), "application/x-tar", headers)
 
 
 def _has_path(container: FakeContainer, path: str) -> bool:
     bare = path.rstrip("/") or "/"
     there = container.image.image.paths
-    return bare in there or bare in container.files or any(each.startswith(f"{bare}/") for each in container.files)
+    if bare in there or bare in container.files or bare in container.folders:
+        return True
+    return any(each.startswith(f"{bare}/") for each in container.files)

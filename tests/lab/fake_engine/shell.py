@@ -26,6 +26,7 @@ _ESCAPES = {"n": b"\n", "t": b"\t", "r": b"\r", "\\": b"\\", '"': b'"', "a": b"\
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+)|(\$))")
 #: Quoted text is matched too, so that a newline in it is left alone.
 _NEWLINE = re.compile(r"""'[^']*'|"[^"]*"|\n""")
+_GOES_ON = 'exec /bin/sh -c "$1"'
 _OPERATORS = frozenset({";", "&&", "||", "&"})
 
 
@@ -104,7 +105,8 @@ def behaviour_of_command(
 def _script_of(argv: Sequence[str]) -> str:
     if len(argv) < 3 or argv[1] != "-c":
         raise Unreadable(shlex.join(argv))
-    return argv[2]
+    # A script that prepares something, and goes on as the shell of another, which is its first argument.
+    return argv[4] if argv[2].endswith(_GOES_ON) and len(argv) > 4 else argv[2]
 
 
 def _is_there(name: str, environment: Mapping[str, str], paths: Collection[str]) -> bool:

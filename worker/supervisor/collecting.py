@@ -1,0 +1,116 @@
+"""Tars of what ranks left, from engines to the object store: a few at the same time in one process.
+
+Engines are read on the event loop, the store is written by threads; nothing waits in between but the piece that is
+being handed over, so that memory does not depend on how much there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from itertools import chain
+
+from core.errors import EngineError, NoObjectStore, Unavailable
+from core.object_store import ObjectStore
+from core.output_packing import Limits, OutputPacking
+
+#: Each holds some tens of MiB: parts on their way to the store.
+_AT_ONCE = 4
+
+
+class Collecting:
+    """Of one process. `store_url` empty: there is no store, and every `collect` that finds files says so."""
+
+    def __init__(self, store_url: str) -> None:
+        self._store_url = store_url
+        self._store: ObjectStore | None = None
+        self._lock = threading.Lock()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collecting")
+
+    async def collect(
+        self, pieces: AsyncGenerator[bytes, None], path: str, limits: Limits
+    ) -> tuple[OutputPacking, int]:
+        """Write the folder whose tar `pieces` are to the store, as far as it is kept; its size there, 0 where
+        nothing of it is kept.
+
+        Raises Unavailable (NoObjectStore), or the EngineError of whoever gives the pieces.
+        """
+        async with self._turns:
+            bridge = _Bridge(asyncio.get_running_loop(), pieces)
+            packing = OutputPacking(limits)
+            try:
+                written = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._write, packing, bridge, path
+                )
+            finally:
+                bridge.close()
+                # Not where a thread is still at it, which is told to end.
+                with contextlib.suppress(RuntimeError):
+                    await pieces.aclose()
+            return packing, written
+
+    async def remove(self, path: str) -> None:
+        """Remove an object that nothing leads to. Raises Unavailable."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._opened().remove([path]))
+
+    def _write(self, packing: OutputPacking, bridge: _Bridge, path: str) -> int:
+        parts = packing.parts(iter(bridge))
+        first = next(parts, None)
+        if first is None:
+            return 0
+        try:
+            return self._opened().write(path, chain([first], parts))
+        except Exception:
+            # The store's client gives what an iterator raises in words of its own.
+            if bridge.fault is not None:
+                raise bridge.fault from None
+            raise
+
+    def _opened(self) -> ObjectStore:
+        """Opened when it is first needed: a folder of a host may not be there yet when its supervisor starts."""
+        if not self._store_url:
+            raise NoObjectStore(
+                "there is no object store: LONGSHORE_OBJECT_STORE_URL is not set for its supervisor"
+            )
+        with self._lock:
+            if self._store is None:
+                try:
+                    self._store = ObjectStore(self._store_url)
+                except OSError as error:
+                    raise Unavailable(f"the object store cannot be opened: {error}") from error
+            return self._store
+
+
+class _Bridge:
+    """Pieces of an asynchronous generator for a thread, one at a time. `fault` is what ended them, if anything."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._loop, self._pieces = loop, pieces
+        self._is_closed = False
+        self.fault: EngineError | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            if self._is_closed:
+                raise Unavailable("nobody waits for it any more")
+            try:
+                piece = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+            except EngineError as error:
+                self.fault = error
+                raise
+            except CancelledError:
+                raise Unavailable("nobody waits for it any more") from None
+            if not piece:
+                return
+            yield piece
+
+    async def _next(self) -> bytes:
+        return await anext(self._pieces, b"")
+
+    def close(self) -> None:
+        """Let a thread that is still at it end with its next piece."""
+        self._is_closed = True
