@@ -17,7 +17,7 @@ from core.database import Database
 from core.errors import OutputRemoved
 from core.log_blocks import StoredOutput, stored_output
 from core.log_filter import EVERYTHING, Effort, LogFilter
-from core.log_records import PLATFORM, LogRecord, encode_records
+from core.log_records import PLATFORM, LogRecord, RecordColumns, encode_records
 from core.models import LogChunk, LogObject
 from core.object_store import ObjectStore
 
@@ -84,27 +84,32 @@ def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
     """
     if not chunks:
         return
-    rows = [
-        {
-            "job_id": chunk.job_id,
-            "attempt": chunk.attempt,
-            "rank": chunk.rank,
-            "seq": chunk.seq,
-            "first_ns": chunk.records[0].time_ns,
-            "last_ns": chunk.records[-1].time_ns,
-            "record_count": len(chunk.records),
-            "byte_count": sum(len(record.data) for record in chunk.records if record.stream != PLATFORM),
-            "payload": encode_records(chunk.records),
-            "resume_ns": chunk.resume_ns,
-            "resume_skip": chunk.resume_skip,
-        }
-        for chunk in chunks
-    ]
+    rows = [_row(chunk) for chunk in chunks]
     with database.transaction() as connection:
         connection.execute(_APPEND, rows)
 
 
 _APPEND = upsert(LogChunk).on_conflict_do_nothing()
+
+
+def _row(chunk: ChunkToStore) -> dict[str, object]:
+    records = RecordColumns.of(chunk.records)
+    byte_count = sum(records.sizes())
+    if PLATFORM in records.streams:
+        byte_count -= sum(len(record.data) for record in records if record.stream == PLATFORM)
+    return {
+        "job_id": chunk.job_id,
+        "attempt": chunk.attempt,
+        "rank": chunk.rank,
+        "seq": chunk.seq,
+        "first_ns": records.times_ns[0],
+        "last_ns": records.times_ns[-1],
+        "record_count": len(records),
+        "byte_count": byte_count,
+        "payload": encode_records(records),
+        "resume_ns": chunk.resume_ns,
+        "resume_skip": chunk.resume_skip,
+    }
 
 
 def resume_point(database: Database, job_id: str, attempt: int, rank: int) -> ResumePoint:

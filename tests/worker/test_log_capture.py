@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.log_records import PLATFORM, LogRecord
+from core.log_records import PLATFORM, LogRecord, RecordColumns
 from core.logs import ResumePoint
-from worker.docker_engine.log_frames import LogFrame
 from worker.engine import RankKey
 from worker.supervisor.log_writer import TRUNCATION, RankBuffer
 
@@ -16,13 +15,18 @@ MS = 1_000_000
 NO_LIMIT = 1 << 40
 
 
-def read(log: list[LogFrame], buffer: RankBuffer, count: int) -> list[LogFrame]:
-    """What one reading takes that sees the first `count` frames of the log; the engine leaves out earlier ones."""
-    taken_before = buffer.taken_before()
+def read(log: list[LogRecord], buffer: RankBuffer, count: int, at_once: int = 1) -> list[LogRecord]:
+    """What one reading takes that sees the first `count` frames of the log, so many of them at a time; the engine
+    leaves out earlier ones."""
+    reading = buffer.new_reading()
     given = [frame for frame in log[:count] if frame.time_ns >= buffer.resume_ns]
-    fresh = [frame for frame in given if not taken_before(frame)]
-    for frame in fresh:
-        buffer.add(frame)
+    fresh: list[LogRecord] = []
+    for begin in range(0, len(given), at_once):
+        frames = reading.fresh(RecordColumns.of(given[begin : begin + at_once]))
+        if buffer.is_cut:
+            break
+        buffer.add(frames)
+        fresh += frames
     return fresh
 
 
@@ -41,36 +45,69 @@ def another(buffer: RankBuffer) -> RankBuffer:
 
 def test_capture_of_a_frame_that_was_stamped_before_those_written_before_it_takes_each_once() -> None:
     """As seen: stderr was read while stdout's lines were, and written after them."""
-    out = [LogFrame(10_000 * MS + line, 1, b"%d" % line) for line in range(40)]
-    late = LogFrame(10_000 * MS + 1, 2, b"oops")
-    log = [*out, late, LogFrame(10_001 * MS, 1, b"end")]
+    out = [LogRecord(10_000 * MS + line, 1, b"%d" % line) for line in range(40)]
+    late = LogRecord(10_000 * MS + 1, 2, b"oops")
+    log = [*out, late, LogRecord(10_001 * MS, 1, b"end")]
     for cut in range(len(log) + 1):
         buffer = RankBuffer.at(KEY, ResumePoint(0, 0, 0, 0, 0), NO_LIMIT)
         assert read(log, buffer, cut) + read(log, buffer, len(log)) == log
 
 
-@example(gaps_ms=[0, 0, 0, 2500], lates_ms=[0] * 30, cuts=[(2, True), (4, False)])
+def printed(gaps_ms: list[int], lates_ms: list[int]) -> list[LogRecord]:
+    """Lines so long after each other, some of them written later than they are stamped."""
+    log, now = [], 10_000 * MS
+    for number, (gap, late) in enumerate(zip(gaps_ms, lates_ms, strict=False)):
+        now += gap * MS
+        log.append(LogRecord(now - late * MS, 1 + number % 2, b"%d" % number))
+    return log
+
+
+@given(
+    gaps_ms=st.lists(st.sampled_from([0, 0, 1, 300, 900, 2500]), max_size=30),
+    lates_ms=st.one_of(
+        st.just([0] * 30), st.lists(st.sampled_from([0, 0, 0, 1, 400, 999]), min_size=30, max_size=30)
+    ),
+    from_cut=st.integers(0, 30),
+    limit=st.one_of(st.just(NO_LIMIT), st.integers(0, 60)),
+    at_once=st.integers(2, 31),
+)
+def test_capture_comes_to_the_same_however_many_frames_come_at_once(
+    gaps_ms: list[int], lates_ms: list[int], from_cut: int, limit: int, at_once: int
+) -> None:
+    """Also where it goes on from what another process has stored."""
+    log = printed(gaps_ms, lates_ms)
+    buffers = []
+    for size in (1, at_once):
+        buffer = RankBuffer.at(KEY, ResumePoint(0, 0, 0, 0, 0), limit)
+        read(log, buffer, from_cut)
+        if buffer.pending and not buffer.is_cut:
+            buffer = another(buffer)
+        if not buffer.is_cut:
+            read(log, buffer, len(log), size)
+        buffers.append(buffer)
+    assert buffers[0] == buffers[1]
+
+
+@example(gaps_ms=[0, 0, 0, 2500], lates_ms=[0] * 30, cuts=[(2, True), (4, False)], at_once=1)
 @given(
     gaps_ms=st.lists(st.sampled_from([0, 0, 1, 300, 900, 2500]), max_size=30),
     lates_ms=st.lists(st.sampled_from([0, 0, 0, 1, 400, 999]), min_size=30, max_size=30),
     cuts=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=5),
+    at_once=st.integers(1, 30),
 )
 def test_capture_cut_short_anywhere_takes_each_frame_once_and_in_order(
-    gaps_ms: list[int], lates_ms: list[int], cuts: list[tuple[int, bool]]
+    gaps_ms: list[int], lates_ms: list[int], cuts: list[tuple[int, bool]], at_once: int
 ) -> None:
-    log, now = [], 10_000 * MS
-    for number, gap in enumerate(gaps_ms):
-        now += gap * MS
-        log.append(LogFrame(now - lates_ms[number] * MS, 1 + number % 2, b"%d" % number))
+    log = printed(gaps_ms, lates_ms)
     buffer = RankBuffer.at(KEY, ResumePoint(0, 0, 0, 0, 0), NO_LIMIT)
-    taken: list[LogFrame] = []
+    taken: list[LogRecord] = []
     for cut, by_another in sorted(cuts):
-        taken += read(log, buffer, cut)
+        taken += read(log, buffer, cut, at_once)
         if by_another and taken:
             if not buffer.pending:
                 continue
             buffer = another(buffer)
-    taken += read(log, buffer, len(log))
+    taken += read(log, buffer, len(log), at_once)
     assert taken == log
 
 
@@ -78,18 +115,33 @@ def test_capture_cut_short_anywhere_takes_each_frame_once_and_in_order(
     sizes=st.lists(st.integers(0, 40), max_size=12),
     limit=st.integers(0, 200),
     cuts=st.lists(st.integers(0, 12), max_size=3),
+    at_once=st.integers(1, 12),
 )
-def test_what_is_beyond_the_limit_is_left_out_and_said_once(sizes: list[int], limit: int, cuts: list[int]) -> None:
-    log = [LogFrame((10_000 + number) * MS, 1, b"x" * size) for number, size in enumerate(sizes)]
+def test_what_is_beyond_the_limit_is_left_out_and_said_once(
+    sizes: list[int], limit: int, cuts: list[int], at_once: int
+) -> None:
+    log = [LogRecord((10_000 + number) * MS, 1, b"x" * size) for number, size in enumerate(sizes)]
     buffer = RankBuffer.at(KEY, ResumePoint(0, 0, 0, 0, 0), limit)
     stored: list[LogRecord] = []
     for cut in [*sorted(cuts), len(log)]:
-        taken_before = buffer.taken_before()
-        for frame in log[:cut]:
-            if not buffer.is_cut and not taken_before(frame):
-                buffer.add(frame)
+        if not buffer.is_cut:
+            read(log, buffer, cut, at_once)
         stored += [record for chunk in buffer.take() for record in chunk.records]
     kept = b"".join(record.data for record in stored if record.stream != PLATFORM)
     said = [record.data.decode() for record in stored if record.stream == PLATFORM]
     assert len(kept) == min(limit, sum(sizes)) == buffer.byte_count
     assert said == ([TRUNCATION.format(limit)] if sum(sizes) > limit else [])
+
+
+@given(sizes=st.lists(st.sampled_from([0, 1, 100, 1000, 70_000, 300_000]), max_size=30))
+def test_chunks_are_of_bounded_size_and_no_smaller_than_need_be(sizes: list[int]) -> None:
+    log = [LogRecord((10_000 + number) * MS, 1, bytes(size)) for number, size in enumerate(sizes)]
+    buffer = RankBuffer.at(KEY, ResumePoint(0, 0, 0, 0, 0), NO_LIMIT)
+    buffer.add(RecordColumns.of(log))
+    chunks = buffer.take()
+    assert [record for chunk in chunks for record in chunk.records] == log
+    assert [chunk.seq for chunk in chunks] == list(range(len(chunks)))
+    for chunk in chunks[:-1]:
+        chunk_sizes = [len(record.data) for record in chunk.records]
+        assert sum(chunk_sizes[:-1]) < 256 << 10 <= sum(chunk_sizes)
+    assert not buffer.take()

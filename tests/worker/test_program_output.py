@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.docker_engine.log_frames import PIECE_BYTES, LogFrame, ProgramOutput
+from core.log_records import LogRecord, RecordColumns
+from worker.docker_engine.log_frames import PIECE_BYTES, ProgramOutput
 
 SPAWNED = b"[INFO  tini (1)] Spawned child process 'sh' with pid '7'\n"
 ENDS = {
@@ -14,23 +17,23 @@ ENDS = {
 }
 
 
-def kept(stream: int, printed: bytes, since_ns: int) -> list[LogFrame]:
+def kept(stream: int, printed: bytes, since_ns: int) -> list[LogRecord]:
     """As the engine's `local` driver keeps what comes on one stream."""
     frames = []
     for number, line in enumerate(printed.splitlines(keepends=True)):
         time_ns = since_ns + 2 * number
         if len(line) < PIECE_BYTES or (len(line) == PIECE_BYTES and line.endswith(b"\n")):
-            frames.append(LogFrame(time_ns, stream, line))
+            frames.append(LogRecord(time_ns, stream, line))
             continue
         whole = line.removesuffix(b"\n")
         pieces = [whole[at : at + PIECE_BYTES] for at in range(0, len(whole), PIECE_BYTES)]
         if len(pieces[-1]) == PIECE_BYTES and line.endswith(b"\n"):
             pieces.append(b"")
-        frames += [LogFrame(time_ns, stream, piece) for piece in pieces]
+        frames += [LogRecord(time_ns, stream, piece) for piece in pieces]
     return frames
 
 
-def read(frames: list[LogFrame]) -> tuple[dict[int, bytes], list[bool]]:
+def read(frames: list[LogRecord]) -> tuple[dict[int, bytes], list[bool]]:
     """What was printed on each stream, and what the init said."""
     said: list[bool] = []
     output = ProgramOutput(said.append)
@@ -68,3 +71,21 @@ def test_output_that_is_read_in_part_is_the_first_part_of_all(out: list[bytes], 
     part, whole = ProgramOutput(None), ProgramOutput(None)
     first = [piece for frame in frames[:cut] for piece in part.take(frame)]
     assert [piece for frame in frames for piece in whole.take(frame)][: len(first)] == first
+
+
+@given(
+    out=st.lists(lines, max_size=4),
+    err=st.lists(lines, max_size=4),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+)
+def test_output_is_the_same_however_many_frames_come_at_once(
+    out: list[bytes], err: list[bytes], cuts: list[int]
+) -> None:
+    ends = kept(1, b"\n".join(out) + SPAWNED + ENDS[True], 1000)
+    mixed = sorted(ends + kept(2, b"\n".join(err), 1001), key=lambda frame: frame.time_ns)
+    one, many = ProgramOutput(None), ProgramOutput(None)
+    places = [0, *sorted(cuts), len(mixed)]
+    at_once = [RecordColumns.of(mixed[begin:end]) for begin, end in pairwise(places)]
+    pieces = [piece for frames in at_once for piece in many.take_all(frames)]
+    assert pieces == [piece for frame in mixed for piece in one.take(frame)]
+    assert list(many.rest()) == list(one.rest())

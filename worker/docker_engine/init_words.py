@@ -21,7 +21,8 @@ _WORDS = re.compile(
     rb"\n?\Z",
     re.DOTALL,
 )
-_MARK = b"[INFO  tini ("
+#: Where an init's words begin.
+MARK = b"[INFO  tini ("
 _INIT_PID = b"1"
 
 
@@ -35,7 +36,7 @@ def without_words(data: bytes) -> tuple[bytes, bool | None]:
 
     None: they do not say how it ended. What the program printed last may stand in one line with them.
     """
-    if _MARK not in data:
+    if MARK not in data:
         return data, None
     match = _WORDS.search(data)
     if match is None:
@@ -48,8 +49,8 @@ def without_words(data: bytes) -> tuple[bytes, bool | None]:
 
 def beginning_of_words(piece: bytes) -> int:
     """Where the words may begin that the next piece of the same line goes on with; the length where nowhere."""
-    begin = piece.rfind(_MARK)
+    begin = piece.rfind(MARK)
     if begin >= 0 and b"\n" not in piece[begin:]:
         return begin
-    cut = next((size for size in range(len(_MARK) - 1, 0, -1) if piece.endswith(_MARK[:size])), 0)
+    cut = next((size for size in range(len(MARK) - 1, 0, -1) if piece.endswith(MARK[:size])), 0)
     return len(piece) - cut

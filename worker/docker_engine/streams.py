@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import orjson
 
 from core.errors import ContainerGone, EngineError, NodeUnreachable
+from core.log_records import RecordColumns
 from core.nodes import EngineFacts
-from worker.docker_engine.calls import EngineCalls, json_lines
+from worker.docker_engine.calls import EngineCalls, gathered, json_lines
 from worker.docker_engine.disk_probe import DiskProbe
 from worker.docker_engine.facts import (
     DEFAULT_BRIDGE,
@@ -29,7 +29,7 @@ from worker.docker_engine.facts import (
     observation,
 )
 from worker.docker_engine.faults import pull_fault
-from worker.docker_engine.log_frames import HEADER_BYTES, NANOSECONDS, LogFrame, ProgramOutput
+from worker.docker_engine.log_frames import NANOSECONDS, FrameReader, ProgramOutput
 from worker.docker_engine.transport import EngineAccess
 from worker.docker_engine.usage import usage_of
 from worker.engine import LABEL_INSTALLATION, LABEL_NETWORK, Observation, RankKey, Usage
@@ -156,7 +156,7 @@ class DockerStreams:
                 if key is not None:
                     yield ContainerEvent(key, line["Actor"]["ID"], line["Action"], attributes)
 
-    async def log_frames(
+    async def log_pieces(
         self,
         container: str,
         *,
@@ -164,25 +164,31 @@ class DockerStreams:
         follow: bool,
         last: int | None = None,
         on_end: Callable[[bool], None] | None = None,
-    ) -> AsyncGenerator[LogFrame, None]:
-        """The container's output from a time stamp on (inclusive), frame by frame, to its end or for ever.
+    ) -> AsyncGenerator[RecordColumns, None]:
+        """Output from a time stamp on (inclusive), to its end or for ever; at once, whatever frames have come.
 
         `last`: no more than so many frames of what there is by now. `on_end` is told whether a signal ended the
-        program, where the container's init has said so.
+        program, where the container's init has said so. Where an engine goes away between two frames, what is
+        followed may just end.
         """
         params = {"stdout": "1", "stderr": "1", "timestamps": "1", "follow": "1" if follow else "0"}
         if last is not None:
             params["tail"] = str(last)
-        output = ProgramOutput(on_end)
         if since_ns:
             params["since"] = f"{since_ns // NANOSECONDS}.{since_ns % NANOSECONDS:09d}"
-        async with self._call("logs", f"containers/{container}/logs", params=params, stream=True) as response:
-            async for frame in _frames(response.content):
-                for piece in output.take(frame):
-                    yield piece
+        reader, output = FrameReader(), ProgramOutput(on_end)
+        path = f"containers/{container}/logs"
+        async with self._call("logs", path, params=params, stream=True, until_closed=follow) as response:
+            async for piece in gathered(response) if follow else response.content.iter_any():
+                frames = output.take_all(reader.feed(piece))
+                if frames:
+                    yield frames
+            if reader.is_within_a_frame:
+                raise asyncio.IncompleteReadError(b"", None)
             # Following may stop short of what there is: what is held back then, the next reading will have.
-            for piece in output.rest() if not follow else ():
-                yield piece
+            held = RecordColumns.of(output.rest()) if not follow else ()
+            if held:
+                yield held
 
     async def observe(self, container: str) -> Observation | None:
         """The container by id or name; None where it is not there."""
@@ -341,15 +347,3 @@ def _listed(row: Mapping[str, Any]) -> ListedContainer:
     created_at = datetime.fromtimestamp(row["Created"], UTC)
     key = RankKey.from_container_name(name)
     return ListedContainer(name, key, row["Id"], row["State"], created_at, row["Labels"])
-
-
-async def _frames(content: aiohttp.StreamReader) -> AsyncIterator[LogFrame]:
-    """Raises IncompleteReadError where the engine goes away within one."""
-    while True:
-        try:
-            header = await content.readexactly(HEADER_BYTES)
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
-                raise
-            return
-        yield LogFrame.of(header, await content.readexactly(int.from_bytes(header[4:], "big")))

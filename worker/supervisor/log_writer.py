@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import structlog
 
 from core.errors import Superseded
-from core.log_records import PLATFORM, LogRecord
+from core.log_records import PLATFORM, RecordColumns
 from core.logs import ChunkToStore, ResumePoint, append_chunks
-from worker.docker_engine.log_frames import LogFrame
 from worker.engine import RankKey
 from worker.supervisor.scope import NodeScope
 from worker.supervisor.waiting import is_set_within
@@ -50,7 +50,7 @@ class RankBuffer:
     #: the rank has printed more than is kept, and its log says so
     is_cut: bool = False
     last_line: bytes = b""
-    pending: list[LogRecord] = field(default_factory=list)
+    pending: RecordColumns = field(default_factory=RecordColumns)
     pending_bytes: int = 0
     #: where capture will resume once that lies far enough back
     _next_ns: int = 0
@@ -68,40 +68,69 @@ class RankBuffer:
         buffer._newest_ns = point.last_ns
         return buffer
 
-    def add(self, frame: LogFrame) -> None:
-        """Take a frame. Times never go back within a rank, so that they can be a sort key."""
-        self._count(frame.time_ns)
-        self.last_ns = max(self.last_ns, frame.time_ns)
-        data = frame.data[: self.limit_bytes - self.byte_count]
-        self.byte_count += len(data)
-        if data or not frame.data:
-            self._append(frame.stream, data)
-        if len(data) < len(frame.data):
-            self.is_cut = True
-            # In the transaction that stores the last byte: whoever goes on from there knows that all is said.
-            self._append(PLATFORM, TRUNCATION.format(self.byte_count).encode())
-        if not frame.data.isspace():
-            self.last_line = frame.data
+    def add(self, frames: RecordColumns) -> None:
+        """Take frames, to the one that is beyond the limit. Times are kept such that they never go back within a
+        rank, so that they can be a sort key."""
+        ends = list(accumulate(frames.sizes()))
+        room = self.limit_bytes - self.byte_count
+        whole = len(frames)
+        if ends and ends[-1] > room:
+            whole = bisect_right(ends, room)
+            self._append(frames[:whole], ends[whole - 1] if whole else 0)
+            self._cut(frames[whole : whole + 1])
+            whole += 1
+        elif ends:
+            self._append(frames, ends[-1])
+        self.last_line = next(
+            (data for data in reversed(frames.data[:whole]) if not data.isspace()), self.last_line
+        )
 
-    def _append(self, stream: int, data: bytes) -> None:
-        self.pending.append(LogRecord(self.last_ns, stream, data))
-        self.pending_bytes += len(data)
+    def _append(self, frames: RecordColumns, size: int) -> None:
+        times = frames.times_ns
+        self._count(times)
+        if times and (times[0] < self.last_ns or times != sorted(times)):
+            times = list(accumulate(times, max, initial=self.last_ns))[1:]
+        self.pending.extend(RecordColumns(times, frames.streams, frames.data))
+        self.pending_bytes += size
+        self.byte_count += size
+        self.last_ns = self.pending.times_ns[-1] if times else self.last_ns
 
-    def taken_before(self) -> Callable[[LogFrame], bool]:
-        """Whether each frame of a reading that begins at `resume_ns` was taken before it; to be asked of all of
-        them, in their order."""
-        since, skip = self.resume_ns, self.resume_skip
+    def _cut(self, frame: RecordColumns) -> None:
+        """The beginning of one that there is no room for, and that nothing more is kept."""
+        room = self.limit_bytes - self.byte_count
+        if room:
+            self._append(RecordColumns(frame.times_ns, frame.streams, [frame.data[0][:room]]), room)
+        else:
+            self._count(frame.times_ns)
+            self.last_ns = max(self.last_ns, *frame.times_ns)
+        self.is_cut = True
+        # In the transaction that stores the last byte: whoever goes on from there knows that all is said.
+        said = TRUNCATION.format(self.byte_count).encode()
+        self.pending.append(self.last_ns, PLATFORM, said)
+        self.pending_bytes += len(said)
 
-        def asked(frame: LogFrame) -> bool:
-            nonlocal skip
-            if frame.time_ns < since:
-                return True
-            skip -= 1
-            return skip >= 0
+    def new_reading(self) -> Reading:
+        """For what an engine gives from `resume_ns` on."""
+        return Reading(self.resume_ns, self.resume_skip)
 
-        return asked
+    def _count(self, times: list[int]) -> None:
+        """The same as by `_count_one` each, where no time goes back."""
+        if not times or times[0] < self._newest_ns or times != sorted(times):
+            for time_ns in times:
+                self._count_one(time_ns)
+            return
+        at = 0
+        while at < len(times):
+            # None before it is later than where capture will resume, by so much that this one takes its place.
+            later = bisect_right(times, max(self._newest_ns, self._next_ns + _DISORDER_NS), at)
+            self.resume_skip += later - at
+            self._next_skip += later - at
+            if later < len(times):
+                self._count_one(times[later])
+            at = later + 1
+        self._newest_ns = times[-1]
 
-    def _count(self, time_ns: int) -> None:
+    def _count_one(self, time_ns: int) -> None:
         self.resume_skip += time_ns >= self.resume_ns
         self._next_skip += time_ns >= self._next_ns
         if time_ns <= self._newest_ns:
@@ -115,18 +144,16 @@ class RankBuffer:
     def take(self) -> list[ChunkToStore]:
         """Everything pending, as chunks of bounded size. Only the last one says where capture resumes."""
         chunks: list[ChunkToStore] = []
-        records, self.pending, self.pending_bytes = self.pending, [], 0
+        records, self.pending, self.pending_bytes = self.pending, RecordColumns(), 0
+        ends = list(accumulate(records.sizes()))
         begin, size = 0, 0
-        for index, record in enumerate(records):
-            size += len(record.data)
-            if size >= _CHUNK_BYTES and index + 1 < len(records):
-                chunks.append(self._chunk(records[begin : index + 1]))
-                begin, size = index + 1, 0
-        if begin < len(records):
-            chunks.append(self._chunk(records[begin:]))
+        while begin < len(records):
+            end = bisect_left(ends, size + _CHUNK_BYTES, begin) + 1
+            chunks.append(self._chunk(records[begin:end]))
+            begin, size = end, ends[min(end, len(ends)) - 1]
         return chunks
 
-    def _chunk(self, records: list[LogRecord]) -> ChunkToStore:
+    def _chunk(self, records: RecordColumns) -> ChunkToStore:
         # All chunks of one `take` are stored in one transaction, so one resume point serves them all.
         chunk = ChunkToStore(
             self.key.job_id,
@@ -139,6 +166,22 @@ class RankBuffer:
         )
         self.next_seq += 1
         return chunk
+
+
+@dataclass
+class Reading:
+    """One reading of an engine's log: what of it was taken by the readings before it."""
+
+    since_ns: int
+    skip: int
+
+    def fresh(self, frames: RecordColumns) -> RecordColumns:
+        """Those that were not, of the next frames; to be asked of all of them, in their order."""
+        if frames and min(frames.times_ns) < self.since_ns:
+            frames = RecordColumns.of(frame for frame in frames if frame.time_ns >= self.since_ns)
+        skipped = min(self.skip, len(frames))
+        self.skip -= skipped
+        return frames[skipped:] if skipped else frames
 
 
 class LogWriter:

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 #: A container that ends within this is read once, after its end: most short jobs need no open stream.
 _SHORT_SECONDS = 0.1
-#: How long an open stream may go on after the end was reported, before it is read afresh instead.
+#: How long an open stream may give nothing after the end was reported, before it is read afresh instead.
 _LINGER_SECONDS = 1.0
 #: Engines are asked again after so long when a stream ended and the container had not.
 _REOPEN_SECONDS = 0.5
@@ -101,7 +101,9 @@ class OutputCapture:
         ending = asyncio.ensure_future(ended.wait())
         try:
             await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
+            taken_ns = -1
+            while not reading.done() and taken_ns < self._buffer.last_ns:
+                taken_ns = self._buffer.last_ns
                 await asyncio.wait({reading}, timeout=_LINGER_SECONDS)
         finally:
             ending.cancel()
@@ -111,20 +113,21 @@ class OutputCapture:
             reading.result()
 
     async def _read(self, *, follow: bool) -> None:
-        """Take every frame after the last one taken: those taken are the first of what an engine gives again."""
+        """Take every frame after the last one taken; those taken are the first of what an engine gives again."""
         buffer = self._buffer
         if buffer.is_cut:
             return
-        since, taken_before = buffer.resume_ns, buffer.taken_before()
+        reading = buffer.new_reading()
         try:
-            frames = self._scope.engine.log_frames(
-                self._container_id, since_ns=since, follow=follow, on_end=self._hear_end
+            pieces = self._scope.engine.log_pieces(
+                self._container_id, since_ns=reading.since_ns, follow=follow, on_end=self._hear_end
             )
-            async with contextlib.aclosing(frames):
-                async for frame in frames:
-                    if taken_before(frame):
+            async with contextlib.aclosing(pieces):
+                async for frames in pieces:
+                    fresh = reading.fresh(frames)
+                    if not fresh:
                         continue
-                    buffer.add(frame)
+                    buffer.add(fresh)
                     self._writer.note(buffer)
                     if buffer.is_cut:
                         return
@@ -139,10 +142,10 @@ class OutputCapture:
     async def _read_tail(self) -> None:
         """What was printed last, which is what people want to see of a program that failed."""
         try:
-            frames = self._scope.engine.log_frames(
+            pieces = self._scope.engine.log_pieces(
                 self._container_id, since_ns=0, follow=False, last=_LAST_LINES, on_end=self._hear_end
             )
-            self._tail = [frame.data async for frame in frames]
+            self._tail = [data async for frames in pieces for data in frames.data]
         except ContainerGone:
             return
 

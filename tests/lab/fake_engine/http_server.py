@@ -1,7 +1,7 @@
-"""HTTP/1.1 for engines: requests in, answers and endless streams out, with no task for either. Knows no engine.
+"""HTTP for engines: requests in, answers and endless streams out, with no task for either. Knows no engine.
 
 One `Connection` per client socket. A call's answer may come at once, by a timer, or bit by bit; until it has
-come the next request of that connection waits.
+come the next request of that connection waits. To a request of HTTP/1.0, a stream is bytes until it is closed.
 """
 
 from __future__ import annotations
@@ -37,10 +37,23 @@ class Reply:
     Where `is_lost` is set the connection is cut in place of a whole answer.
     """
 
-    __slots__ = ("_common", "_connection", "_is_head", "_keep_alive", "_streaming", "closed", "gone", "is_lost")
+    __slots__ = (
+        "_common",
+        "_connection",
+        "_has_chunks",
+        "_is_head",
+        "_keep_alive",
+        "_streaming",
+        "closed",
+        "gone",
+        "is_lost",
+    )
 
-    def __init__(self, connection: Connection, *, is_head: bool, keep_alive: bool, common: bytes) -> None:
+    def __init__(
+        self, connection: Connection, *, is_head: bool, keep_alive: bool, has_chunks: bool, common: bytes
+    ) -> None:
         self._connection = connection
+        self._has_chunks = has_chunks
         self._is_head = is_head
         self._keep_alive = keep_alive
         self._common = common
@@ -71,20 +84,23 @@ class Reply:
     def begin(self, kind: str = "") -> None:
         """Begin an answer of unknown length."""
         self._streaming = True
-        self._send(self._head(200, kind, None) + b"Transfer-Encoding: chunked\r\n\r\n")
+        # Only by closing can the end of such an answer be told without chunks, though the client asked to go on.
+        self._keep_alive = self._keep_alive and self._has_chunks
+        coding = b"Transfer-Encoding: chunked\r\n" if self._has_chunks else b""
+        self._send(self._head(200, kind, None) + coding + b"\r\n")
 
     def chunk(self, data: bytes) -> None:
         """Send a piece of the answer begun; nothing where the client is gone."""
         if data and not self.closed:
-            self._send(b"%x\r\n%b\r\n" % (len(data), data))
+            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._has_chunks else data)
 
     def end(self) -> None:
         """End the answer begun; nothing where that has been done."""
         if not self.closed:
-            self._finish(b"0\r\n\r\n")
+            self._finish(b"0\r\n\r\n" if self._has_chunks else b"")
 
     def _head(self, status: int, kind: str, headers: Mapping[str, str] | None) -> bytes:
-        head = b"HTTP/1.1 %d %s\r\n%b" % (status, _PHRASES[status].encode(), self._common)
+        head = b"HTTP/1.%d %d %s\r\n%b" % (self._has_chunks, status, _PHRASES[status].encode(), self._common)
         if kind:
             head += f"Content-Type: {kind}\r\n".encode()
         for name, value in (headers or {}).items():
@@ -118,7 +134,8 @@ class Connection(asyncio.Protocol):
         self._all = all_connections
         self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[tuple[Request, bool]] = deque()
+        #: each with whether the connection outlives it, and whether its client knows chunks
+        self._waiting: deque[tuple[Request, bool, bool]] = deque()
         self._reply: Reply | None = None
         self._url = b""
         self._headers: dict[str, str] = {}
@@ -171,13 +188,15 @@ class Connection(asyncio.Protocol):
             self._headers,
             b"".join(self._body),
         )
-        self._waiting.append((request, self._parser.should_keep_alive()))
+        has_chunks = self._parser.get_http_version() != "1.0"
+        self._waiting.append((request, self._parser.should_keep_alive(), has_chunks))
         self._next()
 
     def _next(self) -> None:
         if self._reply is None and self._waiting:
-            request, keep_alive = self._waiting.popleft()
-            reply = Reply(self, is_head=request.method == "HEAD", keep_alive=keep_alive, common=self._common)
+            request, keep_alive, has_chunks = self._waiting.popleft()
+            is_head = request.method == "HEAD"
+            reply = Reply(self, is_head=is_head, keep_alive=keep_alive, has_chunks=has_chunks, common=self._common)
             self._reply = reply
             self._answer(request, reply)
 

@@ -15,9 +15,9 @@ import docker
 import orjson
 
 from core.jobs.launching import RankLimits
+from core.log_records import LogRecord
 from tests.lab.fake_engine.behaviour import VARIABLE
 from tests.lab.platform import wait_until
-from worker.docker_engine.log_frames import LogFrame
 from worker.docker_engine.payload import container_payload
 from worker.docker_engine.steps import DockerSteps
 from worker.docker_engine.streams import ContainerEvent, DockerStreams
@@ -150,12 +150,13 @@ class Subject:
         finally:
             await opened.close()
 
-    def frames(self, container: str, *, since_ns: int = 0, follow: bool = False) -> list[LogFrame]:
+    def frames(self, container: str, *, since_ns: int = 0, follow: bool = False) -> list[LogRecord]:
         """All frames of a container, to the end of the stream."""
 
-        async def read(streams: DockerStreams) -> list[LogFrame]:
+        async def read(streams: DockerStreams) -> list[LogRecord]:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                return [frame async for frame in streams.log_frames(container, since_ns=since_ns, follow=follow)]
+                pieces = streams.log_pieces(container, since_ns=since_ns, follow=follow)
+                return [frame async for frames in pieces for frame in frames]
 
         return self.run(read)
 
@@ -164,7 +165,7 @@ class Subject:
         said: list[bool] = []
 
         async def read(streams: DockerStreams) -> None:
-            async for _ in streams.log_frames(container, since_ns=0, follow=False, on_end=said.append):
+            async for _ in streams.log_pieces(container, since_ns=0, follow=False, on_end=said.append):
                 pass
 
         self.run(read)

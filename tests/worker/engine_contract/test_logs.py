@@ -10,8 +10,8 @@ import pytest
 from docker.errors import APIError
 
 from core.errors import ContainerGone
+from core.log_records import LogRecord
 from tests.worker.engine_contract.subject import Subject
-from worker.docker_engine.log_frames import LogFrame
 from worker.docker_engine.streams import DockerStreams
 
 _PIECE = 16_384
@@ -113,10 +113,10 @@ def test_logs_followed_have_what_came_before_and_end_with_the_container(subject:
 def test_logs_followed_come_as_they_are_printed(subject: Subject) -> None:
     container = subject.started("echo first; sleep 20")
 
-    async def first(streams: DockerStreams) -> LogFrame:
+    async def first(streams: DockerStreams) -> LogRecord:
         async with asyncio.timeout(10):
-            async for frame in streams.log_frames(container, since_ns=0, follow=True):
-                return frame
+            async for frames in streams.log_pieces(container, since_ns=0, follow=True):
+                return frames[0]
         raise AssertionError("the stream ended")
 
     assert subject.run(first).data == b"first\n"
@@ -127,9 +127,10 @@ def test_logs_followed_come_as_they_are_printed(subject: Subject) -> None:
 def test_logs_followed_by_many_are_the_same_for_all(subject: Subject) -> None:
     container = subject.started("echo one; sleep 0.5; echo two")
 
-    async def all_of(streams: DockerStreams) -> list[list[LogFrame]]:
-        async def read() -> list[LogFrame]:
-            return [frame async for frame in streams.log_frames(container, since_ns=0, follow=True)]
+    async def all_of(streams: DockerStreams) -> list[list[LogRecord]]:
+        async def read() -> list[LogRecord]:
+            pieces = streams.log_pieces(container, since_ns=0, follow=True)
+            return [frame async for frames in pieces for frame in frames]
 
         async with asyncio.timeout(20):
             return await asyncio.gather(*(read() for _ in range(5)))
@@ -164,14 +165,29 @@ def test_logs_followed_end_when_the_container_is_removed(subject: Subject) -> No
     container = subject.started("echo one; sleep 60")
 
     async def follow(streams: DockerStreams) -> list[bytes]:
-        data = []
+        data: list[bytes] = []
         async with asyncio.timeout(20):
-            async for frame in streams.log_frames(container, since_ns=0, follow=True):
-                data.append(frame.data)
+            async for frames in streams.log_pieces(container, since_ns=0, follow=True):
+                data += frames.data
                 await asyncio.to_thread(subject.steps.remove, container)
         return data
 
     assert subject.run(follow) == [b"one\n"]
+
+
+def test_logs_of_very_many_lines_are_the_same_followed_and_read(subject: Subject) -> None:
+    """More than comes at once, by either way."""
+    lines = [f"line {number} of many\n" for number in range(1, 20_001)]
+    script = "seq 20000 | sed 's/.*/line & of many/'"
+    container = subject.started(script, fake={"output": lines})
+    followed = subject.frames(container, follow=True)
+    subject.wait_end(container)
+    whole = subject.frames(container)
+    assert [frame.data.decode() for frame in whole] == lines
+    # A follower of 20.10 may be told of the end before it has been given all.
+    assert followed == whole[: len(followed)]
+    assert followed
+    subject.steps.remove(container)
 
 
 def test_logs_of_the_last_lines_are_those(subject: Subject) -> None:
