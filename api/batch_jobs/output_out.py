@@ -23,7 +23,7 @@ class RankOutputsRead(TypedDict):
     """What is kept in all. `collectTime` null: the rank has not ended, or left nothing.
 
     `leftOutCount`: links, devices and the like, which are never kept. `error`: why not all files are; empty: they
-    are.
+    are. `removeTime`: nothing is kept of it any more since then, and `removeReason` says why; null and empty else.
     """
 
     fileCount: int
@@ -31,6 +31,8 @@ class RankOutputsRead(TypedDict):
     leftOutCount: int
     error: str
     collectTime: str | None
+    removeTime: str | None
+    removeReason: str
 
 
 class OutputList(TypedDict):
@@ -62,4 +64,6 @@ def rank_outputs_read(record: OutputsRecord) -> RankOutputsRead:
         "leftOutCount": record.left_out_count,
         "error": record.error,
         "collectTime": time_or_null(record.collected_at),
+        "removeTime": time_or_null(record.removed_at),
+        "removeReason": record.removed_because or "",
     }

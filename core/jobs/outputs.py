@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, text
 
 from core.database import Database
-from core.errors import NotFound, Superseded
+from core.errors import NotFound, OutputRemoved, Superseded
 from core.jobs.history import rank_not_found
 from core.jobs.reading import read_job
 from core.listing.fields import FieldType, ListField, Listing, OrderTerm
@@ -51,6 +51,9 @@ class OutputsRecord:
     left_out_count: int = 0
     error: str = ""
     collected_at: datetime | None = None
+    #: when what was kept of it was removed, and why
+    removed_at: datetime | None = None
+    removed_because: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,10 @@ OUTPUT_LISTING = Listing(
 )
 
 # Against an end that is recorded meanwhile: it waits for this, or this sees it.
-_RANK = text("SELECT state FROM ranks WHERE job_id = :job AND attempt = :attempt AND rank = :rank FOR SHARE")
+_RANK = text(
+    "SELECT r.state, j.account_id FROM ranks r JOIN jobs j ON j.id = r.job_id"
+    " WHERE r.job_id = :job AND r.attempt = :attempt AND r.rank = :rank FOR SHARE OF r"
+)
 _KEY = (
     RankOutputs.job_id == bindparam("job"),
     RankOutputs.attempt == bindparam("attempt"),
@@ -91,6 +97,8 @@ _OUTPUTS = select(
     RankOutputs.left_out_count,
     RankOutputs.error,
     RankOutputs.collected_at,
+    RankOutputs.removed_at,
+    RankOutputs.removed_because,
 ).where(*_KEY)
 _DELETE = delete(RankOutputs).where(*_KEY)
 _FILES = select(
@@ -106,21 +114,22 @@ def record_outputs(database: Database, job_id: str, attempt: int, rank: int, fou
     """
     key = {"job": job_id, "attempt": attempt, "rank": rank}
     with database.transaction() as connection:
-        state = connection.execute(_RANK, key).scalar()
-        if state is not None and state not in RANK_ENDED:
+        there = connection.execute(_RANK, key).first()
+        if there is not None and there.state not in RANK_ENDED:
             connection.execute(_DELETE, key)
-            _insert(connection, {"job_id": job_id, "attempt": attempt, "rank": rank}, found)
+            _insert(connection, {"job_id": job_id, "attempt": attempt, "rank": rank}, there.account_id, found)
             return
-        known = state is not None and connection.execute(_OUTPUTS, key).first()
+        known = there is not None and connection.execute(_OUTPUTS, key).first()
     if not known:
         raise NotFound(f"rank {rank} of job {job_id} is gone, or has ended without outputs")
     raise Superseded(f"the outputs of rank {rank} of job {job_id} are recorded, and it has ended")
 
 
-def _insert(connection: Connection, key: dict[str, object], found: CollectedOutputs) -> None:
+def _insert(connection: Connection, key: dict[str, object], account: str, found: CollectedOutputs) -> None:
     connection.execute(
         insert(RankOutputs).values(
             **key,
+            account_id=account,
             path=found.path,
             object_bytes=found.object_bytes,
             file_count=len(found.files),
@@ -168,24 +177,31 @@ def list_outputs(
 def get_outputs(
     database: Database, account: str, job_id: str, rank: int, *, attempt: int | None = None
 ) -> OutputsRecord:
-    """What is kept of a rank. Raises NotFound where nothing is."""
+    """What is kept of a rank. Raises NotFound where nothing is, OutputRemoved where nothing is any more."""
     with database.transaction() as connection:
         _, record = _read(connection, account, job_id, rank, attempt)
     if not record.path:
         raise NotFound(f"nothing is kept of what rank {rank} of job {job_id} left")
+    _require_kept(record, rank)
     return record
+
+
+def _require_kept(record: OutputsRecord, rank: int) -> None:
+    if record.removed_at is not None:
+        raise OutputRemoved(f"what rank {rank} left", record.removed_at, record.removed_because or "")
 
 
 def get_output_file(
     database: Database, account: str, job_id: str, rank: int, path: str, *, attempt: int | None = None
 ) -> tuple[OutputsRecord, FileRecord]:
-    """One file of a rank, and the object that it is in. Raises NotFound."""
+    """One file of a rank, and the object that it is in. Raises NotFound, OutputRemoved."""
     row = None
     with database.transaction() as connection:
         key, record = _read(connection, account, job_id, rank, attempt)
         # Postgres takes no NUL in a text, and no file's name has one.
         if "\0" not in path:
             row = connection.execute(_FILES.where(*_of_rank(key), OutputFile.path == path)).first()
+    _require_kept(record, rank)
     if row is None:
         raise NotFound(f"rank {rank} of job {job_id} left no file {path}")
     return record, FileRecord(**row._mapping)

@@ -31,18 +31,27 @@ class Retention:
 class ObjectKind:
     """One kind of what an attempt leaves in the object store, below a `folder` of its own (`object_paths.KINDS`).
 
-    Its `table` has a row for each attempt, with account, end, bytes and removal as `packed_attempts` has them, an
-    index as `ix_packed_attempts_kept` and a trigger that calls `count_kept_bytes`. `leading` is the table of the
-    rows that lead to the objects, if there is one: they go with the objects.
+    Its `table` has rows of each attempt, or of each of its ranks, with account, bytes and removal as
+    `packed_attempts` has them, the time from which they age, an index as `ix_packed_attempts_kept` and a trigger
+    that calls `count_kept_bytes`. `leading` is the table of the rows that lead to the objects: they go with them.
     """
 
     folder: str
     table: str
-    leading: str | None = None
+    leading: str
+    aged_from: str = "ended_at"
+    #: where there may be rows of attempts that have not ended: which have, of the row `p`
+    only: str = "true"
 
 
 #: All that is subject to retention; another kind is one more line here.
-OBJECT_KINDS = (ObjectKind("logs", "packed_attempts", leading="log_objects"),)
+_HAS_ENDED = (
+    "EXISTS (SELECT 1 FROM jobs j WHERE j.id = p.job_id AND (j.attempt > p.attempt OR j.state = ANY(:ended)))"
+)
+OBJECT_KINDS = (
+    ObjectKind("logs", "packed_attempts", "log_objects"),
+    ObjectKind("outputs", "rank_outputs", "output_files", aged_from="collected_at", only=_HAS_ENDED),
+)
 _KINDS = {kind.folder: kind for kind in OBJECT_KINDS}
 
 
@@ -56,13 +65,18 @@ class Expired:
     because: str
 
 
-def _of_each_kind(condition: str, order: str) -> str:
+def _of_each_kind(before: str = "") -> str:
     """The oldest of the account `a` of each kind, a few steps into an index for each that is found."""
-    return " UNION ALL ".join(
-        f"(SELECT '{kind.folder}' AS folder, p.job_id, p.attempt, p.ended_at, p.object_bytes FROM {kind.table} p"  # noqa: S608
-        f" WHERE p.account_id = a.id AND p.removed_at IS NULL{condition} ORDER BY {order} LIMIT :most)"
-        for kind in OBJECT_KINDS
-    )
+    found = []
+    for kind in OBJECT_KINDS:
+        age = f"p.{kind.aged_from}"
+        condition = kind.only + (f" AND {age} < {before}" if before else "")
+        found.append(
+            f"(SELECT '{kind.folder}' AS folder, p.job_id, p.attempt, {age} AS ended_at, p.object_bytes"  # noqa: S608
+            f" FROM {kind.table} p WHERE p.account_id = a.id AND p.removed_at IS NULL AND {condition}"
+            f" ORDER BY {age}, p.job_id, p.attempt LIMIT :most)"
+        )
+    return " UNION ALL ".join(found)
 
 
 _ORDER = "p.ended_at, p.job_id, p.attempt"
@@ -70,7 +84,7 @@ _AGE = "CROSS JOIN LATERAL (SELECT coalesce(a.retention_days, CAST(:days AS doub
 _BEFORE = "now() - make_interval(secs => 86400 * l.days)"
 _OLD = text(
     f"SELECT k.folder, k.job_id, k.attempt, l.days FROM accounts a {_AGE}"  # noqa: S608
-    f" CROSS JOIN LATERAL ({_of_each_kind(f' AND p.ended_at < {_BEFORE}', _ORDER)}) k"
+    f" CROSS JOIN LATERAL ({_of_each_kind(_BEFORE)}) k"
     " WHERE l.days > 0 ORDER BY k.ended_at, k.job_id, k.attempt LIMIT :most"
 )
 # Sum and rows are of one snapshot: what two workers find at the same time is the same, not twice as much.
@@ -80,7 +94,7 @@ _OVER = text(
     " WHERE coalesce(a.retention_bytes, CAST(:bytes AS bigint)) > 0 GROUP BY a.id)"
     " SELECT k.folder, k.job_id, k.attempt, a.most_bytes FROM counted a CROSS JOIN LATERAL ("
     f"SELECT p.*, sum(p.object_bytes) OVER (ORDER BY {_ORDER}, p.folder) - p.object_bytes AS older_bytes"
-    f" FROM ({_of_each_kind('', _ORDER)}) p ORDER BY {_ORDER}, p.folder) k"
+    f" FROM ({_of_each_kind()}) p ORDER BY {_ORDER}, p.folder) k"
     " WHERE a.object_bytes > a.most_bytes AND k.older_bytes < a.object_bytes - a.most_bytes"
     " ORDER BY k.ended_at, k.job_id, k.attempt LIMIT :most"
 )
@@ -89,8 +103,9 @@ _OVER = text(
 def find_expired(database: Database, retention: Retention, most: int) -> list[Expired]:
     """What is too old, or of an account that has too much; the oldest first, and `most` of it."""
     with database.transaction() as connection:
-        old = connection.execute(_OLD, {"days": retention.days, "most": most}).all()
-        over = connection.execute(_OVER, {"bytes": retention.bytes, "most": most}).all()
+        bounds = {"most": most, "ended": [state.value for state in JOB_ENDED]}
+        old = connection.execute(_OLD, {"days": retention.days, **bounds}).all()
+        over = connection.execute(_OVER, {"bytes": retention.bytes, **bounds}).all()
     # What is too old counts for the size as well, and is the oldest of all.
     because = {
         **{
@@ -126,9 +141,8 @@ def remove_expired(database: Database, expired: Expired) -> bool:
         )
         if said.rowcount == 0:
             return False
-        if kind.leading is not None:
-            leading = f"DELETE FROM {kind.leading} WHERE job_id = :job AND attempt = :attempt"  # noqa: S608
-            connection.execute(text(leading), key)
+        leading = f"DELETE FROM {kind.leading} WHERE job_id = :job AND attempt = :attempt"  # noqa: S608
+        connection.execute(text(leading), key)
         doom(connection, [attempt_folder(expired.folder, expired.job_id, expired.attempt)])
     return True
 

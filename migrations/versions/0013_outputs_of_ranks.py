@@ -18,6 +18,7 @@ def upgrade() -> None:
     op.create_table(
         "rank_outputs",
         *_key_columns(),
+        sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("object_bytes", sa.BigInteger(), nullable=False),
         sa.Column("file_count", sa.Integer(), nullable=False),
@@ -25,8 +26,20 @@ def upgrade() -> None:
         sa.Column("left_out_count", sa.Integer(), nullable=False),
         sa.Column("error", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("collected_at", _TIME, server_default=sa.text("now()"), nullable=False),
+        sa.Column("removed_at", _TIME, nullable=True),
+        sa.Column("removed_because", sa.Text(), nullable=True),
         _goes_with("ranks", "rank_outputs"),
         sa.PrimaryKeyConstraint(*_KEY, name=op.f("pk_rank_outputs")),
+    )
+    op.create_index(
+        "ix_rank_outputs_kept",
+        "rank_outputs",
+        ["account_id", "collected_at", "job_id", "attempt"],
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.execute(
+        "CREATE CONSTRAINT TRIGGER rank_outputs_counted AFTER INSERT OR UPDATE OF removed_at, object_bytes OR DELETE"
+        " ON rank_outputs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION count_kept_bytes()"
     )
     op.create_table(
         "output_files",

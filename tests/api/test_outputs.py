@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from core.database import Database
+from core.jobs.retention import Expired, remove_expired
 from core.object_store import ObjectStore
 from core.settings import Settings
 from tests.api.conftest import ACCOUNT, Served, client_of, serving
@@ -62,6 +63,7 @@ def test_outputs_are_listed_with_their_sum(admin: httpx.Client, left: str) -> No
     assert (summary["fileCount"], summary["sizeBytes"]) == (5, str(sum(map(len, FILES.values()))))
     assert (summary["error"], summary["leftOutCount"], found["attempt"]) == ("one was too large", 0, 1)
     assert summary["collectTime"]
+    assert (summary["removeTime"], summary["removeReason"]) == (None, "")
 
 
 def test_outputs_of_a_rank_that_left_nothing_are_none(admin: httpx.Client, left: str) -> None:
@@ -128,6 +130,17 @@ def test_outputs_that_cannot_be_answered_are_refused(
     admin: httpx.Client, left: str, path: str, status: int
 ) -> None:
     assert admin.get(f"/batchJobs/{left}{path}").status_code == status
+
+
+def test_outputs_that_were_removed_say_when_and_why(admin: httpx.Client, left: str, database: Database) -> None:
+    expired = Expired("outputs", left, 1, "output is kept for 30 days")
+    assert remove_expired(database, expired)
+    found = listed(admin, left)
+    assert (found["outputs"], found["summary"]["fileCount"]) == ([], len(FILES))
+    assert found["summary"]["removeTime"] and found["summary"]["removeReason"] == expired.because
+    for answer in (fetched(admin, left, "a.txt"), admin.get(f"/batchJobs/{left}/ranks/0:downloadOutputs")):
+        assert answer.status_code == 404
+        assert "what rank 0 left was removed on" in answer.text and expired.because in answer.text
 
 
 def test_outputs_of_another_account_are_not_there(stranger: httpx.Client, left: str) -> None:

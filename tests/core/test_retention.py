@@ -15,12 +15,15 @@ from core.errors import NotFound, OutputRemoved
 from core.failpoints import Point
 from core.jobs import retention, stopping
 from core.jobs.ending import keep_running_notebook
+from core.jobs.outputs import get_output_file, get_outputs, list_outputs
 from core.jobs.reading import get_notebook
 from core.jobs.retention import Retention, find_expired, remove_expired, remove_old_notebooks
+from core.listing.paging import ListQuery
 from core.log_blocks import stored_output
 from core.log_records import PLATFORM
 from core.logs import page_in_place_of, read_page
 from core.settings import Settings
+from tests.api.left_outputs import leave_outputs
 from tests.core.packing_lab import DAYS, PackingLab
 from worker.packer import Packer
 
@@ -73,9 +76,9 @@ def kept_bytes(lab: PackingLab) -> int:
     ((counted,),) = lab.rows.execute(
         "SELECT coalesce(sum(object_bytes), 0) FROM kept_bytes WHERE account_id = :j", lab.rows.account
     )
+    of_kind = "SELECT coalesce(sum(object_bytes), 0) FROM {} WHERE account_id = :j AND removed_at IS NULL"
     ((there,),) = lab.rows.execute(
-        "SELECT coalesce(sum(object_bytes), 0) FROM packed_attempts WHERE account_id = :j AND removed_at IS NULL",
-        lab.rows.account,
+        f"SELECT ({of_kind.format('packed_attempts')}) + ({of_kind.format('rank_outputs')})", lab.rows.account
     )
     assert counted == there
     return int(there)
@@ -302,6 +305,58 @@ def test_output_that_a_late_supervisor_or_worker_brings_back_counts_for_nobody(l
         lab.read(job)
 
 
+def left(lab: PackingLab, *ages: float, size: int = 10) -> list[str]:
+    """Jobs whose first rank left a file, and which ended so many days ago."""
+    jobs = [lab.printed(2, chunks=1) for _ in ages]
+    for job, days in zip(jobs, ages, strict=True):
+        leave_outputs(lab.database, lab.folder.as_uri(), job, {"a": bytes(size)})
+        lab.end(job)
+        lab.rows.execute(
+            f"UPDATE rank_outputs SET collected_at = now() - interval '{days} days' WHERE job_id = :j", job
+        )
+    return jobs
+
+
+def outputs_kept(lab: PackingLab, *jobs: str) -> list[str]:
+    """Those of the jobs whose outputs are there, with their object; of the others nothing is, and it is said."""
+    found = []
+    for job in jobs:
+        try:
+            assert lab.store.read(get_outputs(lab.database, lab.rows.account, job, 0).path)
+            found.append(job)
+        except OutputRemoved as error:
+            assert "what rank 0 left was removed on" in str(error)
+            assert lab.rows.execute("SELECT 1 FROM output_files WHERE job_id = :j", job) == []
+            assert [path for path in lab.paths(job) if path.startswith("outputs/")] == []
+    return found
+
+
+def test_outputs_older_than_the_age_are_removed_but_not_those_of_an_attempt_that_goes_on(lab: PackingLab) -> None:
+    old, young = left(lab, DAYS + 1, DAYS - 1)
+    running = lab.printed(2, chunks=1)
+    leave_outputs(lab.database, lab.folder.as_uri(), running, {"a": b"1"})
+    lab.rows.exit(running, 0, 0)
+    lab.rows.execute(
+        "UPDATE rank_outputs SET collected_at = now() - interval '90 days' WHERE job_id = :j", running
+    )
+    run(lab, BY_AGE)
+    assert outputs_kept(lab, old, young, running) == [young, running]
+    with pytest.raises(OutputRemoved, match="output is kept for 30 days"):
+        get_output_file(lab.database, lab.rows.account, old, 0, "a")
+    page, record = list_outputs(lab.database, lab.rows.account, old, 0, ListQuery(limit=10))
+    assert (page.items, record.file_count, record.removed_because) == ((), 1, "output is kept for 30 days")
+    kept_bytes(lab)
+
+
+def test_outputs_and_logs_of_an_account_over_its_size_go_together_the_oldest_first(lab: PackingLab) -> None:
+    (oldest_log,) = packed(lab, 9)
+    oldest, newest = left(lab, 8, 6, size=500_000)
+    (newest_log,) = packed(lab, 5)
+    bound(lab, retention_bytes=kept_bytes(lab) - 400_000)
+    run(lab, Retention())
+    assert (kept(lab, oldest_log, newest_log), outputs_kept(lab, oldest, newest)) == ([newest_log], [newest])
+
+
 def test_executed_notebooks_of_ended_attempts_go_by_age_and_others_stay(lab: PackingLab) -> None:
     old, young, running = lab.printed(2), lab.printed(1), lab.printed(1)
     for job, ranks in ((old, (0, 1)), (young, (0,)), (running, (0,))):
@@ -362,11 +417,19 @@ def test_search_among_many_attempts_takes_steps_into_an_index(lab: PackingLab) -
         " WHERE r.job_id = :j",
         job,
     )
+    lab.rows.execute(
+        "INSERT INTO rank_outputs (job_id, attempt, rank, account_id, path, object_bytes, file_count,"
+        " byte_count, left_out_count) SELECT job_id, attempt, rank, account_id, 'x', 1, 1, 1, 0 FROM notebooks"
+        " WHERE job_id = :j",
+        job,
+    )
     with lab.database.statement() as connection:
-        connection.execute(text("ANALYZE packed_attempts, notebooks, ranks"))
+        connection.execute(text("ANALYZE packed_attempts, rank_outputs, notebooks, ranks"))
         for query, table in (
             (retention._OLD, "packed_attempts"),
             (retention._OVER, "packed_attempts"),
+            (retention._OLD, "rank_outputs"),
+            (retention._OVER, "rank_outputs"),
             (retention._OLD_NOTEBOOKS, "notebooks"),
         ):
             explain = text(f"EXPLAIN {query.text}")
