@@ -56,7 +56,8 @@ def test_notebook_runs_with_parameters_and_is_kept_for_every_rank(client: ApiCli
 def test_parameters_of_a_notebook_keep_their_types(client: ApiClient) -> None:
     given = {"tiny": 1e-7, "whole": 3, "large": 1e300, "no": "no", "day": "2026-01-02", "none": None, "yes": True,
              "many": [1, 2.5, {"x": "1e5"}]}  # fmt: skip
-    executor = {"content": notebook(f"found = [{', '.join(given)}]", "print(found)"), "parameters": given}
+    source = notebook("# the parameters", f"print([{', '.join(given)}])")
+    executor = {"content": source, "parameters": given}
     done = client.wait_end(job := client.create(imageRef=NOTEBOOK, notebookExecutor=executor)["id"], 120)
     assert done["state"] == "COMPLETED", done["status"]
     assert str(list(given.values())) in client.lines(job)
