@@ -203,7 +203,8 @@ def get_output_file(
             row = connection.execute(_FILES.where(*_of_rank(key), OutputFile.path == path)).first()
     _require_kept(record, rank)
     if row is None:
-        raise NotFound(f"rank {rank} of job {job_id} left no file {path}")
+        name = f"accounts/{account}/batchJobs/{job_id}/ranks/{rank}"
+        raise NotFound(f"there is no output {name}/outputs/{path}")
     return record, FileRecord(**row._mapping)
 
 
