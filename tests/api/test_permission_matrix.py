@@ -93,12 +93,15 @@ def _named(routes: list[Route]) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def settings(database_url: str, broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(
+    database_url: str, broker_url: str, object_store_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     keys = tmp_path_factory.mktemp("keys") / "secret-keys"
     keys.write_text(new_key_line("k1"))
     return Settings(
         database_url=database_url,
         broker_url=broker_url,
+        object_store_url=object_store_url,
         secret_keys_file=keys,
         rate_limit_per_second=0,
         failed_key_limit_per_second=0,
