@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import tempfile
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -10,6 +12,8 @@ from uvicorn.supervisors import Multiprocess
 from core.event_log import configure_logging
 from core.settings import load_settings
 
+#: Read by prometheus_client when it is imported, which is not here: the parent of several measures nothing.
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _FINISH_SECONDS = 10
 #: A client that is gone without a word is found out by what is sent to it (streams have a ping every 15 s), and
 #: one to which nothing is sent by the system's own probes; then its connection is ended.
@@ -36,7 +40,10 @@ def main() -> None:
     listener = config.bind_socket()
     _find_out_the_gone(listener)
     if config.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        with tempfile.TemporaryDirectory(prefix="longshore-api-measures-") as folder:
+            # Before any of them begins: whichever is asked for /metrics answers for all.
+            os.environ.setdefault(SHARED_FOLDER, folder)
+            Multiprocess(config, sockets=[listener]).run()
     else:
         uvicorn.Server(config).run(sockets=[listener])
 

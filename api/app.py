@@ -8,13 +8,28 @@ from contextlib import asynccontextmanager
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 
-from api import accounts, api_keys, batch_jobs, bindings, docs_page, health, node_pools, secrets, unserved, users
+from api import (
+    accounts,
+    api_keys,
+    batch_jobs,
+    bindings,
+    docs_page,
+    health,
+    metrics,
+    node_pools,
+    secrets,
+    unserved,
+    users,
+)
 from api.authentication import Authentication
 from api.dependencies import Platform
 from api.errors import UnexpectedErrors, install_errors
 from api.job_watch import JobWatch
 from api.log_feed import READERS, LogFeeds
 from api.openapi.serving import install_openapi
+from api.platform_figures import PlatformFigures
+from api.readiness import Readiness
+from api.request_trace import RequestTrace
 from api.stream_limits import Streams
 from core.database import Database
 from core.event_log import configure_logging
@@ -25,8 +40,9 @@ from core.settings import Settings, load_settings
 #: Requests served at the same time by one process. Each holds at most one connection, so that nobody waits
 #: for a connection that another waiting thread holds back.
 THREADS = 16
-#: What asks the database without a request: who used his key, what has become of jobs, what they have printed.
-_LOOKERS = 3
+#: What asks the database beside the threads of requests: who used his key, what has become of jobs, what they have
+#: printed, whether it answers, the platform's figures.
+_LOOKERS = 5
 
 
 def application() -> FastAPI:
@@ -47,12 +63,17 @@ def create_app(settings: Settings) -> FastAPI:
         streams, watch = Streams(settings.max_streams_per_account), JobWatch(database)
         objects = ObjectStore(settings.object_store_url) if settings.object_store_url else None
         feeds = LogFeeds(database, objects)
-        app.state.platform = Platform(settings, database, bell, authentication, streams, watch, feeds, objects)
+        readiness, figures = Readiness(database, bell), PlatformFigures(database, bell)
+        app.state.platform = Platform(
+            settings, database, bell, authentication, streams, watch, feeds, objects, readiness, figures
+        )
         try:
             yield
         finally:
             await watch.close()
             await feeds.close()
+            readiness.close()
+            figures.close()
             authentication.close()
             bell.close()
             database.close()
@@ -69,9 +90,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     install_errors(app)
     app.add_middleware(UnexpectedErrors)
+    # Added last, so around all others.
+    app.add_middleware(RequestTrace)
     # The busiest first: routes are tried in turn.
     app.include_router(batch_jobs.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.include_router(docs_page.router)
     app.include_router(accounts.router)
     app.include_router(users.router)

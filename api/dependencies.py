@@ -15,6 +15,8 @@ from api.authentication import Authentication
 from api.job_watch import JobWatch
 from api.log_feed import LogFeeds
 from api.needs import Need, is_operators_admin, need_of, refuse_unless_met
+from api.platform_figures import PlatformFigures
+from api.readiness import Readiness
 from api.stream_limits import Streams
 from core.accounts import Caller
 from core.database import Database
@@ -41,6 +43,8 @@ class Platform:
     feeds: LogFeeds
     #: None where what ended jobs left stays in the database
     objects: ObjectStore | None
+    readiness: Readiness
+    figures: PlatformFigures
 
 
 async def platform_of(request: Request) -> Platform:

@@ -6,7 +6,6 @@ The body is `google.rpc.Status` in JSON, for unknown routes and wrong methods to
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -19,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.request_trace import current_request_id
 from api.wire.json_text import dump_json
 from core import errors
 
@@ -139,7 +139,7 @@ class UnexpectedErrors:
 
 
 def _unexpected(error: Exception, path: str) -> Response:
-    request_id = secrets.token_hex(8)
+    request_id = current_request_id()
     log.error("request_failed", request_id=request_id, path=path, exc_info=error)
     return error_response(answer_to(error), details=[{"@type": _REQUEST_INFO, "requestId": request_id}])
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from api.measures import STREAMS_OPEN
 from core.errors import ResourceExhausted
 
 
@@ -35,7 +36,8 @@ class Streams:
                 )
             self._open[account] += 1
         try:
-            yield
+            with STREAMS_OPEN.track_inprogress():
+                yield
         finally:
             with self._lock:
                 self._open[account] -= 1

@@ -17,6 +17,8 @@ def configure_logging() -> None:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     structlog.configure(
         processors=[
+            # What the step or the request under way is about (`request_id`, `job`), whoever logs.
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
 from celery import Celery
 from kombu.exceptions import ChannelError, OperationalError
 
+from core.errors import Unavailable
 from core.failpoints import Point, failpoint
+from core.measures import RINGS
 
 SCHEDULE = "longshore.schedule"
 LAUNCH = "longshore.launch"
@@ -104,6 +106,24 @@ def unanswered(app: Celery, queue_name: str) -> int:
         return 0
 
 
+def rings_waiting(app: Celery, queue_names: Iterable[str]) -> dict[str, int]:
+    """How many rings wait in each of these queues. Raises Unavailable where the broker does not answer."""
+    found: dict[str, int] = {}
+    try:
+        with app.connection_for_read() as connection:
+            # Left to itself it tries for as long as a connection may take, although it is refused at once.
+            connection.ensure_connection(max_retries=1, interval_start=0)
+            channel: Any = connection.default_channel
+            for name in queue_names:
+                try:
+                    found[name] = int(channel.queue_declare(name, passive=True).message_count)
+                except ChannelError:
+                    found[name] = 0
+    except (OperationalError, OSError) as error:
+        raise Unavailable(f"the broker does not answer: {error}") from error
+    return found
+
+
 class Bell:
     """Rings from a thread of its own, so that no caller ever waits for the broker.
 
@@ -141,6 +161,11 @@ class Bell:
         """Ask a node's workers to stop an attempt's ranks there, now or when a grace period has passed."""
         self._put(STOP, [job_id, attempt, node_id], group_queue(worker_group), in_seconds)
 
+    def waiting(self, worker_groups: Iterable[str] = ()) -> dict[str, int]:
+        """How many rings nobody has taken yet, by queue. Raises Unavailable. It waits for the broker."""
+        names = (CONTROL_QUEUE, OBJECTS_QUEUE, *(group_queue(group) for group in worker_groups))
+        return rings_waiting(self._app, names)
+
     def pack(self) -> None:
         """Ask a worker that reaches the object store to bring it and the rows together."""
         self._put(PACK, [], OBJECTS_QUEUE)
@@ -164,7 +189,9 @@ class Bell:
                 priority=_PRIORITIES[task],
                 retry=False,
             )
+            RINGS.labels(task, "rung").inc()
         except (OperationalError, OSError) as error:
+            RINGS.labels(task, "lost").inc()
             log.warning("ring_lost", task=task, args=args, error=str(error))
 
     def _want(self, pool_row: int) -> None:

@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         default=86_400.0, description="an Idempotency-Key is remembered for so long"
     )
 
+    metrics_host: str = Field(
+        default="127.0.0.1", description="where worker and supervisor answer Prometheus, to whoever reaches it"
+    )
+    worker_metrics_port: int = Field(default=0, ge=0, le=65535, description="of the worker; 0 = no listener")
+    supervisor_metrics_port: int = Field(default=0, ge=0, le=65535, description="of the supervisor, likewise")
+
     installation: str = Field(
         default="longshore",
         pattern=r"^[a-z0-9][a-z0-9-]{0,30}$",

@@ -8,6 +8,7 @@ from core.event_log import configure_logging
 from core.settings import load_settings
 from worker.app import run_beat, run_worker
 from worker.descriptor_limit import raise_descriptor_limit
+from worker.measures import serve_measures
 from worker.supervisor.process import run_supervisor
 
 
@@ -21,8 +22,10 @@ def main() -> None:
     settings = load_settings()
     match process:
         case "run":
+            serve_measures(settings.metrics_host, settings.worker_metrics_port)
             run_worker(settings)
         case "supervise":
+            serve_measures(settings.metrics_host, settings.supervisor_metrics_port)
             run_supervisor(settings)
         case _:
             run_beat(settings)

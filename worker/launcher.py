@@ -241,6 +241,7 @@ class Launcher:
         if started:
             failpoint(Point.LAUNCH_STARTED, job_id)
             settled = starting.record_started(self._database, job_id, attempt, started)
+            log.info("ranks_started", job=job_id, attempt=attempt, ranks=len(started))
             if settled is not None:
                 self._ring(settled)
         for rank, failure in failures.items():

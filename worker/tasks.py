@@ -7,6 +7,7 @@ so the sweeper rings again, and the message is done with.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -39,11 +40,13 @@ from core.queue import (
     unanswered,
 )
 from core.settings import Settings
+from core.tallies import count_marks
 from worker.docker_engine.steps import DockerSteps
 from worker.docker_engine.transport import EngineAccess
 from worker.engine import Engine
 from worker.hearing import Hearing
 from worker.launcher import Launcher
+from worker.measures import STEP_SECONDS, SWEPT
 from worker.pacing import Paced
 from worker.packer import Packer
 from worker.scheduler import Passes, run_pass
@@ -55,6 +58,8 @@ _BUSY_RINGS = 20
 _SWEEPING_SHARE = 0.2
 #: Likewise, of the time of one of a worker's threads: what is behind may be behind for long.
 _PACKING_SHARE = 0.5
+#: Steps whose first argument is a job's id.
+_OF_ONE_JOB = frozenset({LAUNCH, NETWORK, START, STOP})
 
 log = structlog.get_logger(__name__)
 
@@ -158,6 +163,7 @@ def _sweep(app: Celery, database: Database, bell: Bell, settings: Settings) -> N
     _ring_settled(bell, lose_silent_nodes(database, settings.lost_after_seconds))
     busy = [group for group in live_groups(database) if unanswered(app, group_queue(group)) > _BUSY_RINGS]
     _ring_due(bell, find_due(database, busy))
+    count_marks(database)
     forget_old_keys(database, settings.idempotency_seconds)
     # Never more than one: where no worker reaches the object store, rings for it would heap up.
     if settings.object_store_url and not unanswered(app, OBJECTS_QUEUE):
@@ -167,7 +173,12 @@ def _sweep(app: Celery, database: Database, bell: Bell, settings: Settings) -> N
 def _ring_due(bell: Bell, due: Due) -> None:
     for pool_row in due.pools:
         bell.schedule(pool_row)
-    for ring, orders in ((bell.launch, due.launches), (bell.start, due.starts), (bell.stop, due.stops)):
+    for step, ring, orders in (
+        (LAUNCH, bell.launch, due.launches),
+        (START, bell.start, due.starts),
+        (STOP, bell.stop, due.stops),
+    ):
+        SWEPT.labels(step).inc(len(orders))
         for order in orders:
             ring(order.worker_group, order.job_id, order.attempt, order.node_id)
 
@@ -183,14 +194,22 @@ def _ring_settled(bell: Bell, ended: Iterable[Settled]) -> None:
 def _guarded(name: str, step: Callable[..., None], hearing: Hearing) -> Callable[..., None]:
     def task(*args: Any) -> None:
         failpoint(Point.STEP_TAKEN, name, *args)
-        try:
-            with hearing.step():
-                step(*args)
-        except Superseded as error:
-            log.info("step_superseded", task=name, args=args, why=str(error))
-        except (Unavailable, NodeUnreachable) as error:
-            log.warning("step_put_off", task=name, args=args, why=str(error))
-        except Exception:
-            log.exception("step_failed", task=name, args=args)
+        outcome, begun = "done", time.perf_counter()
+        # Whatever is logged within says which job it is about.
+        about = {"job": args[0]} if name in _OF_ONE_JOB else {}
+        with structlog.contextvars.bound_contextvars(**about):
+            try:
+                with hearing.step():
+                    step(*args)
+            except Superseded as error:
+                outcome = "superseded"
+                log.info("step_superseded", task=name, args=args, why=str(error))
+            except (Unavailable, NodeUnreachable) as error:
+                outcome = "put_off"
+                log.warning("step_put_off", task=name, args=args, why=str(error))
+            except Exception:
+                outcome = "failed"
+                log.exception("step_failed", task=name, args=args)
+        STEP_SECONDS.labels(name, outcome).observe(time.perf_counter() - begun)
 
     return task

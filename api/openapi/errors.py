@@ -56,6 +56,7 @@ ERROR_SCHEMAS: Json = {
                     "anyOf": [
                         {"$ref": "#/components/schemas/BadRequest"},
                         {"$ref": "#/components/schemas/RequestInfo"},
+                        {"$ref": "#/components/schemas/ErrorInfo"},
                     ]
                 },
             },
@@ -70,6 +71,17 @@ ERROR_SCHEMAS: Json = {
     "RequestInfo": {
         "description": "The id under which the log has more: `google.rpc.RequestInfo`.",
         **_details("RequestInfo", {"requestId": {"type": "string"}}),
+    },
+    "ErrorInfo": {
+        "description": "What each part that was asked has said: `google.rpc.ErrorInfo`.",
+        **_details(
+            "ErrorInfo",
+            {
+                "reason": {"type": "string"},
+                "domain": {"type": "string"},
+                "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+        ),
     },
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -26,6 +27,8 @@ from core.states import JobState
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ID_TAKEN = "uq_jobs_account_id_batch_job_id"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,17 @@ def submit(database: Database, caller: Caller, submission: Submission, limits: L
     (`imageRef`); PermissionDenied where the pool is not the caller's to use; AlreadyExists where the id is
     taken, or the Idempotency-Key stands for another request; ResourceExhausted past a quota.
     """
-    if _is_plain(submission):
-        submitted = _submit_plain(database, caller, submission, limits)
-        if submitted is not None:
-            return submitted
-    try:
-        return _submit(database, caller, submission, limits, alone=False)
-    except QuotaNear:
-        return _submit(database, caller, submission, limits, alone=True)
+    submitted = _submit_plain(database, caller, submission, limits) if _is_plain(submission) else None
+    if submitted is None:
+        try:
+            submitted = _submit(database, caller, submission, limits, alone=False)
+        except QuotaNear:
+            submitted = _submit(database, caller, submission, limits, alone=True)
+    if submitted.is_new:
+        # From here on every line about it says `job`; this one says also which request it came by.
+        job = submitted.job
+        log.info("job_submitted", job=job.id, name=f"accounts/{job.account}/batchJobs/{job.batch_job_id}")
+    return submitted
 
 
 def check(database: Database, caller: Caller, submission: Submission, limits: Limits) -> tuple[JobSpec, int]:

@@ -12,6 +12,7 @@ from core.models.outputs import OutputFile, RankOutputs
 from core.models.packed import DoomedObjects, KeptBytes, LogObject, PackedAttempt
 from core.models.ranks import GangNetwork, JobEvent, LogChunk, Notebook, Rank, RankUsage, UsagePart
 from core.models.row import Row
+from core.models.tallies import JobMark, JobTally
 
 __all__ = [
     "Account",
@@ -24,6 +25,8 @@ __all__ = [
     "JobCount",
     "JobEvent",
     "JobFile",
+    "JobMark",
+    "JobTally",
     "KeptBytes",
     "LogChunk",
     "LogObject",

@@ -21,7 +21,7 @@ from tests.lab.platform import wait_until
 
 
 def test_readiness_with_a_database_answers_200(served: Served) -> None:
-    assert httpx.get(f"{served.url}/readyz").json() == {}
+    assert set(httpx.get(f"{served.url}/readyz").json()["parts"]) == {"database", "migrations", "broker"}
     assert httpx.get(f"{served.url}/healthz").json() == {}
 
 

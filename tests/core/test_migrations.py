@@ -8,8 +8,12 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
+from core.database import Database
+from core.schema_revision import schema_revision
 from migrations.__main__ import upgrade
+from migrations.head import head
 from tests.lab.servers import Servers
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
@@ -26,7 +30,9 @@ def test_migrations_up_check_down_up_agree_with_the_rows(servers: Servers) -> No
     url = servers.new_database()
     config = _config(url)
     command.check(config)
+    assert schema_revision(Database(url)) == head() == ScriptDirectory.from_config(config).get_current_head()
     command.downgrade(config, "base")
+    assert schema_revision(Database(url)) == ""
     upgrade(url)
     command.check(config)
 

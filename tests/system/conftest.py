@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.embedded.places import free_port
 from tests.lab.api_client import ApiClient
 from tests.lab.host_pool import start_platform
 from tests.lab.hosts import Hosts
@@ -18,6 +19,10 @@ from tests.lab.judge import Judge
 from tests.lab.platform import Platform
 from tests.lab.registry import Registry
 from tests.lab.servers import Servers
+
+_WORKER_PORT, _SUPERVISOR_PORT = free_port(), free_port()
+#: Where the platform's worker and supervisor tell what they measure.
+WORKER_METRICS, SUPERVISOR_METRICS = (f"http://127.0.0.1:{port}" for port in (_WORKER_PORT, _SUPERVISOR_PORT))
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +42,8 @@ def platform(servers: Servers, registry: Registry, tmp_path_factory: pytest.Temp
         orphan_grace_seconds=2,
         pull_stall_seconds=20,
         listing_seconds=1,
+        worker_metrics_port=_WORKER_PORT,
+        supervisor_metrics_port=_SUPERVISOR_PORT,
     )
     yield started
     started.stop()

@@ -17,9 +17,10 @@ import aiohttp
 import orjson
 from aiodocker.exceptions import DockerError
 
-from core.errors import NodeUnreachable
+from core.errors import EngineError, NodeUnreachable
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
+from worker.measures import engine_call
 
 _CONNECT_SECONDS = 5.0
 #: aiodocker's status of a call that reached no engine.
@@ -98,31 +99,41 @@ class EngineCalls:
         answer of status 404. `until_closed`: the cheapest way to have many small pieces, for those who can do
         without being told that the engine went away.
         """
-        timeout = self._forever if stream else self._timeout
-        if self._tunnel is not None:
-            while not self._tunnel.is_settled:
-                await asyncio.sleep(_TUNNEL_SECONDS)
-            self._tunnel.check()
-        try:
+        with engine_call(self._endpoint, what) as timer:
+            if self._tunnel is not None:
+                while not self._tunnel.is_settled:
+                    await asyncio.sleep(_TUNNEL_SECONDS)
+                self._tunnel.check()
             engine = self._unframed if until_closed else self._docker
-            async with engine._query(
-                path, method, params=params, headers=headers, data=data, timeout=timeout
-            ) as response:
-                try:
-                    yield response
-                finally:
-                    response.close()
-        except DockerError as error:
-            if missing_ok and error.status in (404, 409):
-                yield _Missing()  # type: ignore[misc]
-                return
-            if error.status == _NO_CONNECTION:
-                raise await self._unreachable(error.message) from None
-            raise call_fault(what, error.status, error.message) from error
-        except _LOST as error:
-            # Not its repr: that of some of them has the request's headers, and so a registry's password.
-            why = f"{type(error).__name__} {error}".strip()
-            raise await self._unreachable(why) from None
+            try:
+                async with engine._query(
+                    path,
+                    method,
+                    params=params,
+                    headers=headers,
+                    data=data,
+                    timeout=self._forever if stream else self._timeout,
+                ) as response:
+                    if stream:
+                        timer.note()
+                    try:
+                        yield response
+                    finally:
+                        response.close()
+            except DockerError as error:
+                if missing_ok and error.status in (404, 409):
+                    yield _Missing()  # type: ignore[misc]
+                    return
+                raise await self._refused(what, error) from error
+            except _LOST as error:
+                # Not its repr: that of some of them has the request's headers, and so a registry's password.
+                why = f"{type(error).__name__} {error}".strip()
+                raise await self._unreachable(why) from None
+
+    async def _refused(self, what: str, error: DockerError) -> EngineError:
+        if error.status == _NO_CONNECTION:
+            return await self._unreachable(error.message)
+        return call_fault(what, error.status, error.message)
 
     async def _unreachable(self, why: str) -> NodeUnreachable:
         """Why the engine does not answer. Certificate files may be new ones by now: they are read again."""

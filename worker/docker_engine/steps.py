@@ -22,6 +22,7 @@ from worker.docker_engine.payload import container_payload, network_payload
 from worker.docker_engine.transport import EngineAccess, ssh_tunnel, tls_files
 from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
 from worker.image_names import is_named
+from worker.measures import engine_call
 
 #: A worker of a thousand engines keeps so many open to each of them.
 _KEPT_CONNECTIONS = 4
@@ -238,9 +239,14 @@ class DockerSteps:
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
-        try:
+        with engine_call(self._endpoint, what), self._in_our_words(what):
             if self._tunnel is not None:
                 self._tunnel.wait()
+            yield
+
+    @contextmanager
+    def _in_our_words(self, what: str) -> Iterator[None]:
+        try:
             yield
         except EngineError:
             raise

@@ -13,6 +13,7 @@ from core.errors import Superseded
 from core.log_records import PLATFORM, RecordColumns
 from core.logs import ChunkToStore, ResumePoint, append_chunks
 from worker.engine import RankKey
+from worker.measures import LOG_BYTES
 from worker.supervisor.scope import NodeScope
 from worker.supervisor.waiting import is_set_within
 
@@ -232,6 +233,7 @@ class LogWriter:
     async def _append(self, chunks: list[ChunkToStore]) -> None:
         try:
             await self._scope.verb(append_chunks, self._scope.database, chunks)
+            LOG_BYTES.inc(sum(sum(RecordColumns.of(chunk.records).sizes()) for chunk in chunks))
         except Superseded:
             # A chunk whose job is gone must not take the others with it.
             for chunk in chunks:

@@ -14,6 +14,7 @@ from core.nodes import NodeRecord, drop_lease, record_silence, take_lease
 from core.settings import Settings
 from worker.docker_engine.streams import DockerStreams
 from worker.docker_engine.transport import EngineAccess
+from worker.measures import NODES_HELD
 from worker.supervisor.leases import Leases
 from worker.supervisor.node_watch import NodeWatch
 from worker.supervisor.scope import NodeScope, ProcessScope
@@ -68,7 +69,8 @@ async def _watch(node: NodeRecord, process: ProcessScope, woken: asyncio.Event) 
     """Watch a node that is held; until cancelled."""
     engine = await _client_of(node, process.database, process.settings)
     try:
-        await NodeWatch(NodeScope(node, process, engine, woken)).run()
+        with NODES_HELD.track_inprogress():
+            await NodeWatch(NodeScope(node, process, engine, woken)).run()
     finally:
         await engine.close()
 

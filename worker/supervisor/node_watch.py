@@ -27,6 +27,7 @@ from worker.engine import (
     gang_network_name,
     gang_of_network,
 )
+from worker.measures import EVENTS, FOUND_BY_LISTING, RANKS_WATCHED
 from worker.supervisor.disk_relief import DiskRelief
 from worker.supervisor.log_writer import LogWriter
 from worker.supervisor.pulls import Pulls
@@ -130,6 +131,7 @@ class NodeWatch:
             self._notice(event)
 
     def _notice(self, event: ContainerEvent) -> None:
+        EVENTS.labels(event.action).inc()
         self._told.notice(event)
         if event.action == "start":
             self._watch(event.key, event.container_id, event.labels.get, is_new=True)
@@ -166,7 +168,8 @@ class NodeWatch:
 
     async def _guarded_watch(self, watch: RankWatch) -> None:
         try:
-            await watch.run()
+            with RANKS_WATCHED.track_inprogress():
+                await watch.run()
         except (EngineError, Unavailable) as error:
             # The next listing finds the container, or its row, and begins again from what is stored.
             log.warning("rank_watch_interrupted", job=watch.key.job_id, rank=watch.key.rank, why=str(error))
@@ -204,6 +207,8 @@ class NodeWatch:
             now=datetime.now(UTC),
             orphan_grace=timedelta(seconds=scope.settings.orphan_grace_seconds),
         )
+        for what in ("watch", "finish", "vanished", "unexplained"):
+            FOUND_BY_LISTING.labels(what).inc(len(getattr(findings, what)))
         for key, container in findings.watch:
             self._watch(key, container.container_id, container.labels.get, is_new=False)
         for key in findings.vanished:

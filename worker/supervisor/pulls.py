@@ -35,6 +35,7 @@ from core.sealing import sealing_keys
 from core.secret_use import open_pull_secret
 from worker.docker_engine.streams import PullStep
 from worker.image_names import repository_of
+from worker.measures import PULL_SECONDS
 from worker.registry_auth import auth_header, secret_header
 from worker.supervisor.scope import NodeScope
 
@@ -69,7 +70,7 @@ class Pulls:
     async def _pull(self, pull: WantedPull) -> None:
         image = pull.image
         failure: PullFailure | None = None
-        granted = True
+        granted, begun = True, time.monotonic()
         try:
             granted = await self._bring_patiently(pull)
         except _Unwanted:
@@ -80,6 +81,7 @@ class Pulls:
             failure = PullFailure(error.reason, str(error))
         except TimeoutError:
             failure = PullFailure("PULL_TIMEOUT", f"{image.image_ref}: the pull made no progress or took too long")
+        PULL_SECONDS.labels(failure.reason if failure else "done").observe(time.monotonic() - begun)
         if failure is not None:
             log.warning("pull_failed", image=image.image_ref, reason=failure.reason, why=failure.message)
         orders = await self._scope.verb(
