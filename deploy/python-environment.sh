@@ -1,4 +1,5 @@
-# Sourced by deploy/up and tests/run: makes $venv, with the pinned requirements, from the first Python that will do.
+# Sourced by deploy/up and tests/run: makes $venv, with the pinned requirements and the command `longshore`, from the
+# first Python that will do.
 # Expects $checkout; sets $home, $venv and $result, and says what went wrong in one sentence.
 home=$(realpath -m "${LONGSHORE_HOME:-$checkout/.longshore}")
 venv=$home/venv
@@ -48,6 +49,13 @@ else
     echo "$stamp" >"$venv/requirements.sha256"
     result="made with $("$venv/bin/python" -V)"
 fi
+
+# The command line, for whoever types its path or has it on PATH. Without -P a folder of the same name as a module,
+# where it is typed, would be taken for it.
+printf '#!/bin/sh\n%s\n' "exec env PYTHONPATH=$(printf %q "$checkout") PYTHONPYCACHEPREFIX=$(printf %q "$home/pycache") \\
+    $(printf %q "$venv/bin/python") -P -m client.command_line \"\$@\"" >"$venv/bin/longshore.new"
+chmod +x "$venv/bin/longshore.new"
+mv "$venv/bin/longshore.new" "$venv/bin/longshore"
 
 # What is compiled once is kept, and kept out of the checkout.
 unset PYTHONDONTWRITEBYTECODE

@@ -141,7 +141,6 @@ def _images(engine: Engine) -> str:
 
 def _tell(home: Home, outcomes: list[Outcome], url: str) -> None:
     env_file = home.env_file
-    shown = env_file.relative_to(CHECKOUT) if env_file.is_relative_to(CHECKOUT) else env_file
     print(f"""
 {table(outcomes)}
 
@@ -151,9 +150,14 @@ Ready in {elapsed_seconds():.1f} s.
   operator   the platform's own key, for accounts: {home.operator_env_file}
   samples    logs and the executed notebook in {home.path / "samples"}
   logs       {home.path / "log"}
-  next       . {shown} && curl -s -H "Authorization: Bearer $LONGSHORE_API_KEY" \\
-               "$LONGSHORE_URL/v1/accounts/$LONGSHORE_ACCOUNT/batchJobs?pageSize=3"
+  command    {_shown(Path(sys.executable).parent / "longshore")}
+  next       . {_shown(env_file)} && {_shown(Path(sys.executable).parent / "longshore")} ps -a
   stop       deploy/down""")
+
+
+def _shown(path: Path) -> Path:
+    """As it is typed in the checkout."""
+    return path.relative_to(CHECKOUT) if path.is_relative_to(CHECKOUT) else path
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""How requests get answered: flows that do no input or output, and two thin drivers that do it for them."""

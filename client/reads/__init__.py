@@ -1,0 +1,21 @@
+"""What the platform answers, as frozen values: fields by their Python names, and whatever else came along."""
+
+from client.reads.jobs import BatchJob, Event, JobChange, LogEntry, Rank, RankUsage, Upload
+from client.reads.people import ApiKey, Secret, User
+from client.reads.pools import Node, NodePool, PoolStats
+
+__all__ = [
+    "ApiKey",
+    "BatchJob",
+    "Event",
+    "JobChange",
+    "LogEntry",
+    "Node",
+    "NodePool",
+    "PoolStats",
+    "Rank",
+    "RankUsage",
+    "Secret",
+    "Upload",
+    "User",
+]
