@@ -17,17 +17,15 @@ from typing import Final
 import structlog
 from prometheus_client import Metric
 
-from api.platform_metrics import figures_metrics, object_metrics, rings_metrics, up_metrics
+from api.platform_metrics import figures_metrics, rings_metrics, up_metrics
 from core.database import Database
 from core.errors import Unavailable
-from core.figures import Figures, read_figures, read_object_bytes
+from core.figures import Figures, read_figures
 from core.queue import Bell
 
 log = structlog.get_logger(__name__)
 
 KEPT_SECONDS: Final = 5.0
-#: What adds up a row for every attempt that is kept is asked less often.
-_OBJECTS_KEPT_SECONDS: Final = 300.0
 #: Shorter than what Prometheus waits by default.
 _PATIENCE_SECONDS: Final = 6.0
 
@@ -38,7 +36,6 @@ class _Read:
 
     at: float
     figures: Figures | None
-    object_bytes: int | None
     rings: dict[str, int] | None
 
 
@@ -58,7 +55,6 @@ class PlatformFigures:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="figures")
         self._lock = threading.Lock()
         self._reading: Future[_Read] | None = None
-        self._objects_read_at, self._object_bytes = float("-inf"), 0
 
     def metrics(self) -> Iterator[Metric]:
         """All that there is to be said, read anew if it is time for that."""
@@ -68,8 +64,6 @@ class PlatformFigures:
         yield from rings_metrics(read.rings if read else None)
         if read and read.figures:
             yield from figures_metrics(read.figures)
-        if read and read.object_bytes is not None:
-            yield from object_metrics(read.object_bytes)
 
     def close(self) -> None:
         """Read nothing more."""
@@ -90,20 +84,13 @@ class PlatformFigures:
         return reading.exception() is not None or time.monotonic() - reading.result().at >= self._kept_seconds
 
     def _read(self) -> _Read:
-        figures, object_bytes, rings = None, None, None
+        figures, rings = None, None
         try:
             figures = read_figures(self._database)
-            object_bytes = self._read_object_bytes()
         except Unavailable as error:
             log.warning("figures_not_read", why=str(error))
         try:
             rings = self._bell.waiting(figures.worker_groups if figures else ())
         except Unavailable as error:
             log.warning("rings_not_counted", why=str(error))
-        return _Read(time.monotonic(), figures, object_bytes, rings)
-
-    def _read_object_bytes(self) -> int:
-        now = time.monotonic()
-        if now - self._objects_read_at >= _OBJECTS_KEPT_SECONDS:
-            self._object_bytes, self._objects_read_at = read_object_bytes(self._database), now
-        return self._object_bytes
+        return _Read(time.monotonic(), figures, rings)

@@ -38,11 +38,6 @@ def rings_metrics(waiting: Mapping[str, int] | None) -> Iterator[Metric]:
     yield _by("longshore_rings_waiting", "Messages that no worker has taken yet.", "queue", waiting or {})
 
 
-def object_metrics(object_bytes: int) -> Iterator[Metric]:
-    """What is in the object store."""
-    yield _one("longshore_object_store_bytes", "That output of ended attempts takes there.", object_bytes)
-
-
 def up_metrics(*, is_up: bool, age_seconds: float) -> Iterator[Metric]:
     """Whether the figures could be read, and how old they are."""
     yield _one("longshore_figures_up", "1 where the database told the platform's figures.", int(is_up))
@@ -117,6 +112,7 @@ def _stores(figures: Figures) -> Iterator[Metric]:
         {"wanted": figures.pulls_wanted, "failed": figures.pulls_failed},
     )
     yield _one("longshore_image_pull_oldest_seconds", "Of those wanted.", figures.oldest_pull_seconds)
+    yield _one("longshore_object_store_bytes", "That what ended attempts left takes there.", figures.object_bytes)
     yield _one("longshore_doomed_folders", "Folders whose objects are to be removed.", figures.doomed_folders)
     yield _one("longshore_doomed_oldest_seconds", "Of those.", figures.oldest_doomed_seconds)
     yield _one("longshore_log_table_bytes", "Disk that output in the database takes.", figures.log_table_bytes)

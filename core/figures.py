@@ -70,6 +70,8 @@ class Figures:
     pulls_failed: int
     oldest_pull_seconds: float
     jobs_kept: int
+    #: in the object store, of all accounts
+    object_bytes: int
     doomed_folders: int
     oldest_doomed_seconds: float
     log_table_bytes: int
@@ -189,22 +191,9 @@ _ONE_BY_ONE = text(
     " AS pulls_failed, (SELECT coalesce(extract(epoch FROM now() - min(wanted_at)), 0)::float8 FROM image_pulls"
     " WHERE state = 'WANTED') AS oldest_pull_seconds,"
     " (SELECT coalesce(sum(jobs), 0)::bigint FROM job_counts) AS jobs_kept,"
+    " (SELECT coalesce(sum(object_bytes), 0)::bigint FROM kept_bytes) AS object_bytes,"
     " (SELECT count(*) FROM doomed_objects) AS doomed_folders,"
     " (SELECT coalesce(extract(epoch FROM now() - min(doomed_at)), 0)::float8 FROM doomed_objects)"
     " AS oldest_doomed_seconds, pg_total_relation_size('log_chunks') AS log_table_bytes,"
     " pg_database_size(current_database()) AS database_bytes"
 )
-
-_OBJECT_BYTES = text("SELECT coalesce(sum(object_bytes), 0)::bigint FROM packed_attempts")
-
-
-def read_object_bytes(database: Database) -> int:
-    """What output takes in the object store. It adds up a row for every attempt that is kept: not to be asked
-    often.
-
-    Raises Unavailable, also where that takes too long.
-    """
-    with database.transaction() as connection:
-        connection.execute(text(f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'"))
-        total: int = connection.execute(_OBJECT_BYTES).scalar_one()
-    return total

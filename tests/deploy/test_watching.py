@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY, Metric
 
 # Imported for the metrics that they declare.
 import worker.measures  # noqa: F401
-from api.platform_metrics import figures_metrics, object_metrics, rings_metrics, up_metrics
+from api.platform_metrics import figures_metrics, rings_metrics, up_metrics
 from core.figures import Due, Figures, NodeFigures, Waiting
 from core.tallies import Durations, Tallies
 
@@ -32,6 +32,7 @@ FIGURES = Figures(
     pulls_failed=0,
     oldest_pull_seconds=0.0,
     jobs_kept=1,
+    object_bytes=1,
     doomed_folders=0,
     oldest_doomed_seconds=0.0,
     log_table_bytes=1,
@@ -57,7 +58,6 @@ def _families() -> Iterator[Metric]:
     yield from REGISTRY.collect()
     yield from figures_metrics(FIGURES)
     yield from rings_metrics({"control": 0})
-    yield from object_metrics(1)
     yield from up_metrics(is_up=True, age_seconds=0.0)
 
 
