@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 from aiodocker.exceptions import DockerError
 
-from core.errors import EngineError, NodeUnreachable
+from core.errors import NodeUnreachable
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
 from worker.measures import engine_call
@@ -124,16 +124,13 @@ class EngineCalls:
                 if missing_ok and error.status in (404, 409):
                     yield _Missing()  # type: ignore[misc]
                     return
-                raise await self._refused(what, error) from error
+                if error.status == _NO_CONNECTION:
+                    raise await self._unreachable(error.message) from None
+                raise call_fault(what, error.status, error.message) from error
             except _LOST as error:
                 # Not its repr: that of some of them has the request's headers, and so a registry's password.
                 why = f"{type(error).__name__} {error}".strip()
                 raise await self._unreachable(why) from None
-
-    async def _refused(self, what: str, error: DockerError) -> EngineError:
-        if error.status == _NO_CONNECTION:
-            return await self._unreachable(error.message)
-        return call_fault(what, error.status, error.message)
 
     async def _unreachable(self, why: str) -> NodeUnreachable:
         """Why the engine does not answer. Certificate files may be new ones by now: they are read again."""
