@@ -1,7 +1,7 @@
 """Where a rank leaves its outputs: the folder in its container, made before its command runs. Pure.
 
 Where the image's user is root and the command is begun by a script of ours, that script makes the folder, which
-costs a millisecond or two; else it is unpacked into the container, which costs an engine some fifty. Either way it
+costs some 3 ms; else it is unpacked into the container, which costs an engine some fifty. Either way it
 bears a time stamp that nothing else has, until something is made in it: one short call tells then whether there is
 anything to collect, where to read an empty folder would cost another fifty.
 """
