@@ -167,10 +167,12 @@ async def gathered(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     async for piece in response.content.iter_any():
         yield piece
         transport = response.connection.transport if response.connection is not None else None
-        if transport is None or not transport.is_reading() or len(piece) >= _SMALL_BYTES:
+        if transport is None or len(piece) >= _SMALL_BYTES or transport.is_closing() or not transport.is_reading():
             continue
         transport.pause_reading()
         try:
             await asyncio.sleep(_GATHERING_SECONDS)
         finally:
-            transport.resume_reading()
+            # One of TLS that has been closed meanwhile can do nothing any more, not even this.
+            if not transport.is_closing():
+                transport.resume_reading()
