@@ -207,7 +207,10 @@ def tour_secrets(admin: Account) -> None:
 
 
 def tour_jobs(admin: Account, platform: Platform) -> None:
-    shell = {"command": "echo rank $RANK has $(printf %s $TPS | wc -c) bytes; sleep $NAP"}
+    shell = {
+        "command": "echo rank $RANK has $(printf %s $TPS | wc -c) bytes; sleep $NAP;"
+        " echo cover sheet >$LONGSHORE_OUTPUT_DIR/cover.txt"
+    }
     body = {
         "nodePoolId": "basement",
         "displayName": "tps",
@@ -226,8 +229,12 @@ def tour_jobs(admin: Account, platform: Platform) -> None:
     entries = admin("GET", "/batchJobs/tps-report:getLogs", startFromHead="true")["entries"]
     assert sorted(each["message"] for each in entries) == [f"rank {rank} has 6 bytes" for rank in (0, 1)]
     assert _streamed(admin, "tps-report", "streamLogs") == ["log", "end"]
-    downloaded = _downloaded(admin, "tps-report")
+    downloaded = _downloaded(admin, "tps-report:downloadLogs")
     assert sorted(downloaded.splitlines()) == [b"[%d] rank %d has 6 bytes" % (rank, rank) for rank in (0, 1)]
+    (left,) = admin("GET", "/batchJobs/tps-report/ranks/1/outputs")["outputs"]
+    assert (left["path"], left["sizeBytes"]) == ("cover.txt", "12")
+    assert _downloaded(admin, "tps-report/ranks/1/outputs/cover.txt") == b"cover sheet\n"
+    assert b"cover sheet\n" in _downloaded(admin, "tps-report/ranks/1:downloadOutputs")
     ranks = admin("GET", "/batchJobs/tps-report/ranks")["ranks"]
     assert [(each["state"], each["exitCode"], each["nodeId"]) for each in ranks] == [("SUCCEEDED", 0, "two")] * 2
     assert admin("GET", "/batchJobs/tps-report/ranks/1") == ranks[1]
@@ -271,8 +278,8 @@ def _streamed(admin: Account, job_id: str, what: str) -> list[str]:
     return names
 
 
-def _downloaded(admin: Account, job_id: str) -> bytes:
-    path = f"/v1/accounts/{admin.account}/batchJobs/{job_id}:downloadLogs"
+def _downloaded(admin: Account, what: str) -> bytes:
+    path = f"/v1/accounts/{admin.account}/batchJobs/{what}"
     answer = httpx.get(admin.tour.url + path, headers={"Authorization": f"Bearer {admin.key}"}, timeout=60)
     assert answer.status_code == 200
     admin.tour.note("GET", path)
