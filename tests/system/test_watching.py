@@ -37,6 +37,8 @@ def test_three_processes_tell_of_a_job_that_runs_and_of_its_end(
     operator.close()
     ended = {"state": "COMPLETED", "reason": ""}
     before = scrape(platform.url, key)
+    # The platform is other tests' too, and some of them have their containers refused.
+    worker_before = scrape(WORKER_METRICS)
     captured = total(scrape(SUPERVISOR_METRICS), "longshore_log_captured_bytes_total")
     job = client.shell("echo seen by all; while [ ! -e /tmp/end ]; do sleep 0.1; done", image=busybox, ranks=2)
     client.wait_for(job["id"], lambda found: found["state"] == "RUNNING")
@@ -61,8 +63,10 @@ def test_three_processes_tell_of_a_job_that_runs_and_of_its_end(
     for step in ("longshore.schedule", "longshore.sweep"):
         assert total(worker, "longshore_step_seconds_count", step=step, outcome="done") >= 1
     for call in ("create", "start"):
-        assert total(worker, "longshore_engine_call_seconds_count", call=call) >= 2
-        assert total(worker, "longshore_engine_errors_total", call=call) == 0
+        calls = "longshore_engine_call_seconds_count"
+        assert total(worker, calls, call=call) >= total(worker_before, calls, call=call) + 2
+        errors = "longshore_engine_errors_total"
+        assert total(worker, errors, call=call) == total(worker_before, errors, call=call)
 
     for container in platform.containers_of(job["id"]):
         assert container.exec_run(["touch", "/tmp/end"]).exit_code == 0
