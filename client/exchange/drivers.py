@@ -73,6 +73,7 @@ class _Reading(ExitStack):
                     return next(self._lines, None)
                 case Pause(seconds):
                     connection.retrying(effect)
+                    # What the flow asks for is the time itself: a server's Retry-After, or a growing pause.
                     time.sleep(seconds)
         except FAILURES as error:
             return connection.broken(error)

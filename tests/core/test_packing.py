@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from core.database import Database
 from core.errors import NoObjectStore, Superseded, Unavailable
 from core.failpoints import Point
 from core.jobs import stopping
@@ -18,11 +17,6 @@ from core.log_packing import Packing
 from core.logs import ResumePoint, read_page, resume_point
 from tests.core.packing_lab import PACKING_CRASHES, PackingLab
 from worker.packer import Packer
-
-
-@pytest.fixture
-def lab(database: Database, tmp_path: Path) -> PackingLab:
-    return PackingLab(database, tmp_path / "objects")
 
 
 def test_output_of_an_ended_job_is_in_objects_and_reads_as_before(lab: PackingLab) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,84 +10,17 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from core.database import Database
-from core.errors import NotFound, OutputRemoved
+from core.errors import OutputRemoved
 from core.failpoints import Point
 from core.jobs import retention, stopping
-from core.jobs.ending import keep_running_notebook
-from core.jobs.outputs import get_output_file, get_outputs, list_outputs
-from core.jobs.reading import get_notebook
-from core.jobs.retention import Retention, find_expired, remove_expired, remove_old_notebooks
-from core.listing.paging import ListQuery
+from core.jobs.retention import Retention, find_expired, remove_expired
 from core.log_blocks import stored_output
 from core.log_records import PLATFORM
 from core.logs import page_in_place_of, read_page
 from core.settings import Settings
-from tests.api.left_outputs import leave_outputs
 from tests.core.packing_lab import DAYS, PackingLab
+from tests.core.retention_lab import BY_AGE, bound, grow_old, kept, kept_bytes, packed, run
 from worker.packer import Packer
-
-BY_AGE = Retention(days=DAYS)
-
-
-@pytest.fixture
-def lab(database: Database, tmp_path: Path) -> PackingLab:
-    return PackingLab(database, tmp_path / "objects")
-
-
-def packed(lab: PackingLab, *ages: float, chunks: int = 3) -> list[str]:
-    """Jobs whose output is in objects, and which ended so many days ago."""
-    jobs = [lab.ended(1, chunks=chunks) for _ in ages]
-    lab.pack()
-    for job, days in zip(jobs, ages, strict=True):
-        grow_old(lab, job, days)
-    return jobs
-
-
-def grow_old(lab: PackingLab, job: str, days: float) -> None:
-    for table, column in (("packed_attempts", "ended_at"), ("notebooks", "kept_at")):
-        lab.rows.execute(
-            f"UPDATE {table} SET {column} = now() - interval '{days} days' WHERE job_id = :j",
-            job,
-        )
-    lab.rows.execute(f"UPDATE jobs SET ended_at = now() - interval '{days} days' WHERE id = :j", job)
-
-
-def bound(lab: PackingLab, **values: int | None) -> None:
-    """What the account says itself."""
-    for name, value in values.items():
-        lab.rows.execute(f"UPDATE accounts SET {name} = {value or 'NULL'} WHERE id = :j", lab.rows.account)
-
-
-def kept(lab: PackingLab, *jobs: str) -> list[str]:
-    """Those of the jobs whose output can be read, each whole."""
-    found = []
-    for job in jobs:
-        try:
-            assert lab.read(job)
-            found.append(job)
-        except OutputRemoved:
-            assert lab.rows.execute("SELECT 1 FROM log_objects WHERE job_id = :j", job) == []
-    return found
-
-
-def kept_bytes(lab: PackingLab) -> int:
-    """By the count that is kept; it must be that of the rows."""
-    ((counted,),) = lab.rows.execute(
-        "SELECT coalesce(sum(object_bytes), 0) FROM kept_bytes WHERE account_id = :j", lab.rows.account
-    )
-    of_kind = "SELECT coalesce(sum(object_bytes), 0) FROM {} WHERE account_id = :j AND removed_at IS NULL"
-    ((there,),) = lab.rows.execute(
-        f"SELECT ({of_kind.format('packed_attempts')}) + ({of_kind.format('rank_outputs')})", lab.rows.account
-    )
-    assert counted == there
-    return int(there)
-
-
-def run(lab: PackingLab, limits: Retention) -> None:
-    """What is due of it is removed, with its objects."""
-    packer = lab.packer(retention=limits)
-    packer.step()
-    packer.step()
 
 
 def test_output_older_than_the_age_is_removed_and_all_else_of_its_job_stays(lab: PackingLab) -> None:
@@ -303,97 +235,6 @@ def test_output_that_a_late_supervisor_or_worker_brings_back_counts_for_nobody(l
     assert set(lab.store.paths_below("")) == others
     with pytest.raises(OutputRemoved):
         lab.read(job)
-
-
-def left(lab: PackingLab, *ages: float, size: int = 10) -> list[str]:
-    """Jobs whose first rank left a file, and which ended so many days ago."""
-    jobs = [lab.printed(2, chunks=1) for _ in ages]
-    for job, days in zip(jobs, ages, strict=True):
-        leave_outputs(lab.database, lab.folder.as_uri(), job, {"a": bytes(size)})
-        lab.end(job)
-        lab.rows.execute(
-            f"UPDATE rank_outputs SET collected_at = now() - interval '{days} days' WHERE job_id = :j", job
-        )
-    return jobs
-
-
-def outputs_kept(lab: PackingLab, *jobs: str) -> list[str]:
-    """Those of the jobs whose outputs are there, with their object; of the others nothing is, and it is said."""
-    found = []
-    for job in jobs:
-        try:
-            assert lab.store.read(get_outputs(lab.database, lab.rows.account, job, 0).path)
-            found.append(job)
-        except OutputRemoved as error:
-            assert "what rank 0 left was removed on" in str(error)
-            assert lab.rows.execute("SELECT 1 FROM output_files WHERE job_id = :j", job) == []
-            assert [path for path in lab.paths(job) if path.startswith("outputs/")] == []
-    return found
-
-
-def test_outputs_older_than_the_age_are_removed_but_not_those_of_an_attempt_that_goes_on(lab: PackingLab) -> None:
-    old, young = left(lab, DAYS + 1, DAYS - 1)
-    running = lab.printed(2, chunks=1)
-    leave_outputs(lab.database, lab.folder.as_uri(), running, {"a": b"1"})
-    lab.rows.exit(running, 0, 0)
-    lab.rows.execute(
-        "UPDATE rank_outputs SET collected_at = now() - interval '90 days' WHERE job_id = :j", running
-    )
-    run(lab, BY_AGE)
-    assert outputs_kept(lab, old, young, running) == [young, running]
-    with pytest.raises(OutputRemoved, match="output is kept for 30 days"):
-        get_output_file(lab.database, lab.rows.account, old, 0, "a")
-    page, record = list_outputs(lab.database, lab.rows.account, old, 0, ListQuery(limit=10))
-    assert (page.items, record.file_count, record.removed_because) == ((), 1, "output is kept for 30 days")
-    kept_bytes(lab)
-
-
-def test_outputs_and_logs_of_an_account_over_its_size_go_together_the_oldest_first(lab: PackingLab) -> None:
-    (oldest_log,) = packed(lab, 9)
-    oldest, newest = left(lab, 8, 6, size=500_000)
-    (newest_log,) = packed(lab, 5)
-    bound(lab, retention_bytes=kept_bytes(lab) - 400_000)
-    run(lab, Retention())
-    assert (kept(lab, oldest_log, newest_log), outputs_kept(lab, oldest, newest)) == ([newest_log], [newest])
-
-
-def test_executed_notebooks_of_ended_attempts_go_by_age_and_others_stay(lab: PackingLab) -> None:
-    old, young, running = lab.printed(2), lab.printed(1), lab.printed(1)
-    for job, ranks in ((old, (0, 1)), (young, (0,)), (running, (0,))):
-        for rank in ranks:
-            keep_running_notebook(lab.database, job, 1, rank, b"{}")
-    lab.end(old)
-    lab.end(young)
-    lab.pack()
-    grow_old(lab, old, 40)
-    lab.rows.execute("UPDATE notebooks SET kept_at = now() - interval '40 days' WHERE job_id = :j", running)
-
-    def notebook(job: str, rank: int = 0) -> bytes:
-        return get_notebook(lab.database, lab.rows.account, lab.rows.job(job).batch_job_id, rank)
-
-    run(lab, Retention())
-    assert notebook(old, 1) == b"{}"
-    assert remove_old_notebooks(lab.database, BY_AGE, 1) == 1
-    run(lab, BY_AGE)
-    for rank in (0, 1):
-        with pytest.raises(OutputRemoved, match=rf"notebook of rank {rank} was removed on .*: .* for 30 days$"):
-            notebook(old, rank)
-    assert (notebook(young), notebook(running)) == (b"{}", b"{}")
-    with pytest.raises(NotFound, match="has no executed notebook"):
-        notebook(young, 1)
-    bound(lab, retention_days=50)
-    lab.rows.execute("UPDATE notebooks SET content = :c, removed_at = NULL".replace(":c", "''::bytea"), old)
-    run(lab, BY_AGE)
-    assert lab.rows.execute("SELECT 1 FROM notebooks WHERE job_id = :j AND content IS NULL", old) == []
-
-
-def test_notebook_that_is_kept_again_counts_its_age_anew(lab: PackingLab) -> None:
-    job = lab.printed(1)
-    keep_running_notebook(lab.database, job, 1, 0, b"1")
-    lab.rows.execute("UPDATE notebooks SET kept_at = now() - interval '40 days' WHERE job_id = :j", job)
-    keep_running_notebook(lab.database, job, 1, 0, b"2")
-    found = "SELECT content, account_id, kept_at > now() - interval '1 hour' FROM notebooks WHERE job_id = :j"
-    assert lab.rows.execute(found, job) == [(zlib.compress(b"2"), lab.rows.account, True)]
 
 
 def test_search_among_many_attempts_takes_steps_into_an_index(lab: PackingLab) -> None:

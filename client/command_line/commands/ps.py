@@ -52,6 +52,7 @@ def _watch(session: Session, wanted: str, limit: int) -> int:
     with Live(console=screen.out, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         while True:
             live.update(_screenful(session, wanted, limit), refresh=True)
+            # Nothing tells of a list; a single job is watched as its events come.
             time.sleep(_WATCH_SECONDS)
 
 
