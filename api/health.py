@@ -47,14 +47,14 @@ async def healthz() -> Response:
 
 
 @router.get("/readyz", **documented(answer=Ready, query=_QUERY, errors=[400, 503]))
-def readyz(request: Request, platform: PlatformDep) -> Response:
+async def readyz(request: Request, platform: PlatformDep) -> Response:
     """200 when database, migrations and broker are as they must be; else 503 that names each part and its fault.
 
     It answers within two seconds, whatever hangs. `exclude=broker` (parts, with commas) asks of the others only:
     without the broker every call is served, and what it asks for is begun later.
     """
     query = read_query(request.query_params.multi_items(), _QUERY)
-    said = platform.readiness.check(query["exclude"])
+    said = await platform.readiness.check(query["exclude"])
     faults = faults_in(said)
     if not faults:
         return json_response(Ready(parts=said))

@@ -6,13 +6,14 @@ however often and by however many it is asked, a probe costs one thread and one 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import asyncio
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import structlog
 
+from api.kept import Kept
 from core.database import Database
 from core.errors import Unavailable
 from core.queue import Bell
@@ -38,32 +39,35 @@ class Readiness:
         self._database, self._bell = database, bell
         self._deadline_seconds = deadline_seconds
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="readiness")
-        self._lock = threading.Lock()
-        self._asking: dict[str, Future[dict[str, str]]] = {}
+        self._of_parts = {
+            DATABASE: Kept(self._threads, self._of_database),
+            BROKER: Kept(self._threads, self._of_broker),
+        }
 
-    def check(self, exclude: Collection[str] = ()) -> dict[str, str]:
+    async def check(self, exclude: Collection[str] = ()) -> dict[str, str]:
         """What each part says that is not excluded: `ready`, or in a sentence why it is not."""
-        asking = []
+        asked = []
         if not {DATABASE, MIGRATIONS} <= set(exclude):
-            asking.append(self._ask(DATABASE, self._of_database))
+            asked.append(self._of_parts[DATABASE].ask())
         if BROKER not in exclude:
-            asking.append(self._ask(BROKER, self._of_broker))
-        done = wait(asking, self._deadline_seconds).done
+            asked.append(self._of_parts[BROKER].ask())
+        if asked:
+            # Looked at below, not cancelled: others may wait for the same.
+            await asyncio.wait([asyncio.wrap_future(each) for each in asked], timeout=self._deadline_seconds)
         said = dict.fromkeys(PARTS, f"did not answer within {self._deadline_seconds:g} s")
-        for each in done:
-            said |= each.result()
+        for each in asked:
+            if not each.done():
+                continue
+            if (fault := each.exception()) is not None:
+                log.error("not_ready", error=repr(fault))
+                said |= dict.fromkeys(PARTS, "could not be asked")
+            else:
+                said |= each.result().value
         return {part: word for part, word in said.items() if part not in exclude}
 
     def close(self) -> None:
         """Ask nothing more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _ask(self, part: str, ask: Callable[[], dict[str, str]]) -> Future[dict[str, str]]:
-        with self._lock:
-            before = self._asking.get(part)
-            if before is None or before.done():
-                before = self._asking[part] = self._threads.submit(ask)
-            return before
 
     def _of_database(self) -> dict[str, str]:
         wanted = head()

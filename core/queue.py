@@ -95,22 +95,12 @@ def make_celery(broker_url: str, *, sweep_seconds: float = 3.0) -> Celery:
     return app
 
 
-def unanswered(app: Celery, queue_name: str) -> int:
-    """How many rings wait in a queue; 0 where the broker does not say, so that whoever asks rings once more."""
-    try:
-        with app.connection_for_read() as connection:
-            channel: Any = connection.default_channel
-            return int(channel.queue_declare(queue_name, passive=True).message_count)
-    except (ChannelError, OperationalError, OSError):
-        # A queue of this broker that is empty is not there.
-        return 0
-
-
 def rings_waiting(app: Celery, queue_names: Iterable[str]) -> dict[str, int]:
     """How many rings wait in each of these queues. Raises Unavailable where the broker does not answer."""
     found: dict[str, int] = {}
-    try:
-        with app.connection_for_read() as connection:
+    with app.connection_for_read() as connection:
+        faults: tuple[type[BaseException], ...] = (OperationalError, OSError, *connection.connection_errors)
+        try:
             # Left to itself it tries for as long as a connection may take, although it is refused at once.
             connection.ensure_connection(max_retries=1, interval_start=0)
             channel: Any = connection.default_channel
@@ -118,10 +108,20 @@ def rings_waiting(app: Celery, queue_names: Iterable[str]) -> dict[str, int]:
                 try:
                     found[name] = int(channel.queue_declare(name, passive=True).message_count)
                 except ChannelError:
+                    # A queue of this broker that is empty is not there.
                     found[name] = 0
-    except (OperationalError, OSError) as error:
-        raise Unavailable(f"the broker does not answer: {error}") from error
+        except faults as error:
+            raise Unavailable(f"the broker does not answer: {error}") from error
     return found
+
+
+def unanswered(app: Celery, queue_names: Iterable[str]) -> dict[str, int]:
+    """The same; none where the broker does not answer, so that whoever asks rings once more."""
+    names = list(queue_names)
+    try:
+        return rings_waiting(app, names)
+    except Unavailable:
+        return dict.fromkeys(names, 0)
 
 
 class Bell:

@@ -7,6 +7,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from core.database import Database
 
+#: undefined_table (PostgreSQL, appendix A).
+_NO_TABLE = "42P01"
 _REVISION = text("SELECT version_num FROM alembic_version")
 
 
@@ -18,5 +20,7 @@ def schema_revision(database: Database) -> str:
     try:
         with database.statement() as connection:
             return str(connection.execute(_REVISION).scalar() or "")
-    except ProgrammingError:
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != _NO_TABLE:
+            raise
         return ""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Sequence
+
+from celery import Celery
+from celery.worker import state
 
 from core.queue import CONTROL_QUEUE, OBJECTS_QUEUE, group_queue, make_celery, unanswered
 from core.settings import Settings
@@ -22,7 +26,7 @@ def run_worker(settings: Settings) -> None:
     if settings.object_store_url:
         queues.append(OBJECTS_QUEUE)
     app = make_celery(settings.broker_url, sweep_seconds=settings.sweep_seconds)
-    hearing = Hearing(settings.worker_threads, lambda: any(unanswered(app, name) for name in queues))
+    hearing = Hearing(settings.worker_threads, lambda: is_rung_for(app, queues))
     register(app, settings, hearing)
     keep_places()
     hearing.watch(begin_anew)
@@ -39,6 +43,11 @@ def run_worker(settings: Settings) -> None:
             "--without-heartbeat",
         ]
     )
+
+
+def is_rung_for(app: Celery, queues: Sequence[str]) -> bool:
+    """Whether rings wait there for this process. Told to end, it finishes what it does and takes none."""
+    return state.should_stop is None and any(unanswered(app, queues).values())
 
 
 def begin_anew() -> None:

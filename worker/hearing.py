@@ -32,15 +32,17 @@ class ReturningQoS(redis.QoS):
         """Raises what the broker's client raises."""
         try:
             super().ack(delivery_tag)
-        finally:
+        except Exception:
             virtual.QoS.ack(self, delivery_tag)
+            raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Likewise."""
         try:
             super().reject(delivery_tag, requeue=requeue)
-        finally:
+        except Exception:
             virtual.QoS.ack(self, delivery_tag)
+            raise
 
 
 def keep_places() -> None:
@@ -51,7 +53,8 @@ def keep_places() -> None:
 class Hearing:
     """Whether a worker of so many threads takes what it is rung for.
 
-    `is_rung_for` asks the broker whether rings wait in the worker's queues: False where it does not say.
+    `is_rung_for` says whether rings wait in its queues that it is to take: False where the broker does not say,
+    and once it was told to end.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Hearing:
     ) -> None:
         self._threads, self._is_rung_for, self._deaf_seconds = threads, is_rung_for, deaf_seconds
         self._lock = threading.Lock()
-        self._running = self._taken = self._taken_before = 0
+        self._running, self._has_taken = 0, False
         self._unheard_since: float | None = None
 
     @contextmanager
@@ -67,7 +70,7 @@ class Hearing:
         """Around every step that is taken."""
         with self._lock:
             self._running += 1
-            self._taken += 1
+            self._has_taken = True
         try:
             yield
         finally:
@@ -78,7 +81,7 @@ class Hearing:
         """To be asked every few seconds. `now` is of a monotonic clock, in seconds."""
         is_rung_for = self._is_rung_for()
         with self._lock:
-            has_taken, self._taken_before = self._taken > self._taken_before, self._taken
+            has_taken, self._has_taken = self._has_taken, False
             if has_taken or not is_rung_for or self._running >= self._threads:
                 self._unheard_since = None
             elif self._unheard_since is None:

@@ -40,7 +40,8 @@ ENGINE_ERRORS = Counter(
 )
 STEP_SECONDS = Histogram(
     "longshore_step_seconds",
-    "Steps of workers by how they ended: done, superseded, put_off (tried again), failed (a fault of ours).",
+    "Steps of workers by how they ended: done, left_out (another of the kind is enough), superseded, put_off"
+    " (tried again), failed (a fault of ours).",
     ["step", "outcome"],
     buckets=_STEP_SECONDS,
 )

@@ -123,10 +123,10 @@ def register(app: Celery, settings: Settings, hearing: Hearing) -> None:
 
     sweeps = Paced(_SWEEPING_SHARE, least_seconds=settings.sweep_seconds / 2)
 
-    def sweep() -> None:
-        sweeps.run(lambda: _sweep(app, database, bell, settings))
+    def sweep() -> bool:
+        return sweeps.run(lambda: _sweep(app, database, bell, settings))
 
-    steps: dict[str, Callable[..., None]] = {
+    steps: dict[str, Callable[..., object]] = {
         SCHEDULE: schedule,
         LAUNCH: launcher.launch,
         NETWORK: launcher.make_network,
@@ -139,7 +139,7 @@ def register(app: Celery, settings: Settings, hearing: Hearing) -> None:
         app.task(name=name)(_guarded(name, step, hearing))
 
 
-def _packing(database: Database, settings: Settings) -> dict[str, Callable[..., None]]:
+def _packing(database: Database, settings: Settings) -> dict[str, Callable[..., object]]:
     """The step of a worker that reaches the object store."""
     if not settings.object_store_url:
         return {}
@@ -152,8 +152,8 @@ def _packing(database: Database, settings: Settings) -> dict[str, Callable[..., 
     )
     paced = Paced(_PACKING_SHARE)
 
-    def pack() -> None:
-        paced.run(packer.step)
+    def pack() -> bool:
+        return paced.run(packer.step)
 
     return {PACK: pack}
 
@@ -161,12 +161,14 @@ def _packing(database: Database, settings: Settings) -> dict[str, Callable[..., 
 def _sweep(app: Celery, database: Database, bell: Bell, settings: Settings) -> None:
     _ring_settled(bell, enforce_deadlines(database))
     _ring_settled(bell, lose_silent_nodes(database, settings.lost_after_seconds))
-    busy = [group for group in live_groups(database) if unanswered(app, group_queue(group)) > _BUSY_RINGS]
+    queues = {group: group_queue(group) for group in live_groups(database)}
+    waiting = unanswered(app, (*queues.values(), OBJECTS_QUEUE))
+    busy = [group for group, name in queues.items() if waiting[name] > _BUSY_RINGS]
     _ring_due(bell, find_due(database, busy))
     count_marks(database)
     forget_old_keys(database, settings.idempotency_seconds)
     # Never more than one: where no worker reaches the object store, rings for it would heap up.
-    if settings.object_store_url and not unanswered(app, OBJECTS_QUEUE):
+    if settings.object_store_url and not waiting[OBJECTS_QUEUE]:
         bell.pack()
 
 
@@ -191,7 +193,9 @@ def _ring_settled(bell: Bell, ended: Iterable[Settled]) -> None:
             bell.schedule(settled.pool_row)
 
 
-def _guarded(name: str, step: Callable[..., None], hearing: Hearing) -> Callable[..., None]:
+def _guarded(name: str, step: Callable[..., object], hearing: Hearing) -> Callable[..., None]:
+    """`step` says False where it was left out, for one that is under way or was just made."""
+
     def task(*args: Any) -> None:
         failpoint(Point.STEP_TAKEN, name, *args)
         outcome, begun = "done", time.perf_counter()
@@ -200,7 +204,8 @@ def _guarded(name: str, step: Callable[..., None], hearing: Hearing) -> Callable
         with structlog.contextvars.bound_contextvars(**about):
             try:
                 with hearing.step():
-                    step(*args)
+                    if step(*args) is False:
+                        outcome = "left_out"
             except Superseded as error:
                 outcome = "superseded"
                 log.info("step_superseded", task=name, args=args, why=str(error))

@@ -131,6 +131,35 @@ def test_locked_tables_cost_the_figures_and_nothing_else(
     bell.close()
 
 
+def test_silent_broker_costs_the_count_of_rings_and_nothing_else(database: Database) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        bell = Bell(make_celery(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
+        figures = PlatformFigures(database, bell, patience_seconds=2)
+        said = {metric.name: metric for metric in figures.metrics()}
+        figures.close()
+        bell.close()
+    assert said["longshore_figures_up"].samples[0].value == 1
+    assert said["longshore_broker_up"].samples[0].value == 0
+    assert "longshore_doomed_folders" in said
+
+
+def test_figures_of_a_database_without_their_tables_are_left_out(database: Database, broker_url: str) -> None:
+    bell = Bell(make_celery(broker_url))
+    figures = PlatformFigures(database, bell)
+    with database.transaction() as connection:
+        connection.execute(text("ALTER TABLE job_tallies RENAME TO job_tallies_away"))
+    try:
+        said = {metric.name: metric for metric in figures.metrics()}
+    finally:
+        with database.transaction() as connection:
+            connection.execute(text("ALTER TABLE job_tallies_away RENAME TO job_tallies"))
+        figures.close()
+        bell.close()
+    assert said["longshore_figures_up"].samples[0].value == 0
+
+
 def test_readiness_names_the_parts_and_hides_their_addresses(settings: Settings, served: Served) -> None:
     every = {"database": "ready", "migrations": "ready", "broker": "ready"}
     assert httpx.get(f"{served.url}/readyz").json() == {"parts": every}

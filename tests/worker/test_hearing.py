@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from celery.worker import state
 
 from core.queue import CONTROL_QUEUE, SWEEP, make_celery
 from tests.lab.platform import ROOT, wait_until
 from tests.lab.servers import Servers
+from worker.app import is_rung_for
 from worker.hearing import Hearing
 
 THREADS = 2
@@ -102,6 +104,17 @@ def test_worker_whose_threads_are_all_busy_is_not_deaf() -> None:
     with found.step(), found.step():
         assert not any(found.is_deaf(now) for now in (100.0, 200.0, 300.0))
     assert [found.is_deaf(now) for now in (301.0, 330.9, 331.0)] == [False, False, True]
+
+
+def test_worker_that_was_told_to_end_takes_no_rings_and_is_not_rung_for(
+    mortal_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_celery(mortal_servers.new_broker())
+    assert not is_rung_for(app, [CONTROL_QUEUE])
+    app.send_task(SWEEP, queue=CONTROL_QUEUE)
+    assert is_rung_for(app, [CONTROL_QUEUE])
+    monkeypatch.setattr(state, "should_stop", 0)
+    assert not is_rung_for(app, [CONTROL_QUEUE])
 
 
 #: A process that says when it begins; the first of its lives is deaf.
