@@ -41,7 +41,8 @@ class ObjectStore:
         if parts.scheme not in ("file", "s3", "gs", "az") or (self._folder is None and not parts.netloc):
             raise ValueError(f"must be file:///folder, s3://bucket/prefix, gs:// or az://, not {url!r}")
         if self._folder is None:
-            self._store = from_url(url, retry_config={"max_retries": 5, "retry_timeout": _RETRIED_FOR})
+            with _translated(url):
+                self._store = from_url(url, retry_config={"max_retries": 5, "retry_timeout": _RETRIED_FOR})
         else:
             # Folders go with the last that is in them: each job that was deleted would leave some else.
             self._store = LocalStore(self._folder, mkdir=True, automatic_cleanup=True)

@@ -12,6 +12,7 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from core.errors import EngineError
 
@@ -70,11 +71,14 @@ class OutputPacking:
         return not self.is_cut and self.found_count == len(self.files)
 
     def parts(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """The tar of what is kept, in pieces of a bounded size; nothing at all where nothing is kept.
+        """The tar of what is kept, in pieces of a bounded size; nothing at all where nothing is kept, or came.
 
         Raises EngineError where the folder's tar is broken off or is none.
         """
-        reader = _Reader(pieces)
+        first = next(pieces, b"")
+        if not first:
+            return
+        reader = _Reader(chain([first], pieces))
         try:
             with tarfile.open(fileobj=reader, mode="r|", bufsize=_PIECE_BYTES) as tar:
                 yield from self._files(tar)

@@ -76,25 +76,33 @@ class Packer:
     def step(self) -> None:
         """Remove what is doomed, doom what is kept no longer, pack what is due, hunt for what nobody knows of.
 
-        Raises Unavailable.
+        Raises Unavailable, at the end: what the store refuses must not keep the rest from it.
         """
-        if self._remove_doomed():
-            # Else there is more of it than a step can remove: no more is added until that is done.
-            self._remove_expired()
+        refused = self._remove_doomed()
         self._pack_due()
         self._hunt_on()
+        if refused is not None:
+            raise refused
 
-    def _remove_doomed(self) -> bool:
-        """Whether nothing is left that is doomed."""
+    def _remove_doomed(self) -> Unavailable | None:
+        """What is doomed goes; what the store has refused of it, if anything."""
         begun, folders = time.monotonic(), doomed_folders(self._database, _FOLDERS)
+        refused: Unavailable | None = None
         for folder in folders:
             if time.monotonic() - begun > _STEP_SECONDS:
-                return False
-            self._store.remove(self._store.paths_below(folder))
+                return refused
+            try:
+                self._store.remove(self._store.paths_below(folder))
+            except Unavailable as error:
+                refused = refused or error
+                continue
             failpoint(Point.OBJECTS_REMOVED, folder)
             forget_doomed(self._database, folder)
             log.info("objects_removed", folder=folder)
-        return len(folders) < _FOLDERS
+        if refused is None and len(folders) < _FOLDERS:
+            # Else there is more of it than a step can remove: no more is added until that is done.
+            self._remove_expired()
+        return refused
 
     def _remove_expired(self) -> None:
         begun = time.monotonic()

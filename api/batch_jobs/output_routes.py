@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -18,6 +20,7 @@ from api.responses import json_response
 from api.wire.lists import ListSchema, read_list
 from api.wire.query import read_query
 from core.accounts import Caller
+from core.errors import Unavailable
 from core.jobs import outputs
 
 router = APIRouter()
@@ -56,8 +59,8 @@ async def download_output(
     request: Request, job_id: str, rank: str, output: str, platform: PlatformDep
 ) -> Response:
     """A file that a rank left, by its path. A download that cannot be whole is broken off."""
-    caller, download = await run_in_threadpool(_find_file, request, job_id, rank, output, platform)
-    return await _answer(platform, caller, download, _BINARY, output.rpartition("/")[2])
+    find = partial(_find_file, request, job_id, rank, output, platform)
+    return await _answer(platform, find, _BINARY, output.rpartition("/")[2])
 
 
 @router.get(
@@ -67,8 +70,8 @@ async def download_output(
 @needs(Need.READ)
 async def download_outputs(request: Request, job_id: str, rank: str, platform: PlatformDep) -> Response:
     """All files that a rank left, as a tar. A download that cannot be whole is broken off."""
-    caller, download = await run_in_threadpool(_find_all, request, job_id, rank, platform)
-    return await _answer(platform, caller, download, _TAR, f"{job_id}-{rank}.tar")
+    find = partial(_find_all, request, job_id, rank, platform)
+    return await _answer(platform, find, _TAR, f"{job_id}-{rank}.tar")
 
 
 def _find_file(
@@ -92,12 +95,18 @@ def _find_all(request: Request, job_id: str, rank: str, platform: Platform) -> t
 
 
 async def _answer(
-    platform: Platform, caller: Caller, download: ObjectDownload, media_type: str, file_name: str
+    platform: Platform, find: Callable[[], tuple[Caller, ObjectDownload]], media_type: str, file_name: str
 ) -> Response:
+    caller, download = await run_in_threadpool(find)
     held = ExitStack()
     with held:
         held.enter_context(platform.streams.open(caller.account))
-        await download.begin()
+        try:
+            await download.begin()
+        except Unavailable:
+            # Its object may have been removed since its rows were read: those say so now.
+            await run_in_threadpool(find)
+            raise
         held = held.pop_all()
     size = {"Content-Length": str(download.size)}
     return DownloadResponse(held, download.pieces(), media_type=media_type, file_name=file_name, more_headers=size)

@@ -40,17 +40,28 @@ class ObjectKind:
     table: str
     leading: str
     aged_from: str = "ended_at"
-    #: where there may be rows of attempts that have not ended: which have, of the row `p`
+    #: which row `p` stands for its attempt, that must have ended; and how much the attempt takes
     only: str = "true"
+    bytes: str = "p.object_bytes"
 
 
 #: All that is subject to retention; another kind is one more line here.
-_HAS_ENDED = (
-    "EXISTS (SELECT 1 FROM jobs j WHERE j.id = p.job_id AND (j.attempt > p.attempt OR j.state = ANY(:ended)))"
+# An attempt is as old as the last that a rank of it left: that one stands for all, which go together.
+_OTHERS = "FROM rank_outputs o WHERE o.job_id = p.job_id AND o.attempt = p.attempt AND o.removed_at IS NULL"
+_LAST_OF_ENDED = (
+    "EXISTS (SELECT 1 FROM jobs j WHERE j.id = p.job_id AND (j.attempt > p.attempt OR j.state = ANY(:ended)))"  # noqa: S608
+    f" AND NOT EXISTS (SELECT 1 {_OTHERS} AND (o.collected_at, o.rank) > (p.collected_at, p.rank))"
 )
 OBJECT_KINDS = (
     ObjectKind("logs", "packed_attempts", "log_objects"),
-    ObjectKind("outputs", "rank_outputs", "output_files", aged_from="collected_at", only=_HAS_ENDED),
+    ObjectKind(
+        "outputs",
+        "rank_outputs",
+        "output_files",
+        aged_from="collected_at",
+        only=_LAST_OF_ENDED,
+        bytes=f"(SELECT sum(o.object_bytes)::bigint {_OTHERS})",
+    ),
 )
 _KINDS = {kind.folder: kind for kind in OBJECT_KINDS}
 
@@ -72,7 +83,8 @@ def _of_each_kind(before: str = "") -> str:
         age = f"p.{kind.aged_from}"
         condition = kind.only + (f" AND {age} < {before}" if before else "")
         found.append(
-            f"(SELECT '{kind.folder}' AS folder, p.job_id, p.attempt, {age} AS ended_at, p.object_bytes"  # noqa: S608
+            f"(SELECT '{kind.folder}' AS folder, p.job_id, p.attempt, {age} AS ended_at,"  # noqa: S608
+            f" {kind.bytes} AS object_bytes"
             f" FROM {kind.table} p WHERE p.account_id = a.id AND p.removed_at IS NULL AND {condition}"
             f" ORDER BY {age}, p.job_id, p.attempt LIMIT :most)"
         )

@@ -45,6 +45,11 @@ def kept(packing: OutputPacking) -> Sequence[str]:
     return [file.path for file in packing.files]
 
 
+def test_nothing_at_all_is_a_folder_that_is_not_there() -> None:
+    packing, data = packed(b"")
+    assert (data, kept(packing), packing.is_whole) == (b"", [], True)
+
+
 def test_files_are_where_the_index_says_and_in_a_tar_that_anything_reads() -> None:
     files = {"a": b"1" * 1000, "ä/ü": b"", "deep/" * 60 + "z": bytes(range(256)) * 5}
     packing, data = packed(archive(*((f"outputs/{path}", content) for path, content in files.items())))

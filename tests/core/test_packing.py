@@ -85,6 +85,21 @@ def test_search_goes_on_where_it_stopped_and_begins_again(
     assert lab.packed(later) == [1]
 
 
+def test_folder_that_the_store_does_not_remove_keeps_nothing_else_from_it(lab: PackingLab) -> None:
+    job = lab.ended(1, chunks=1)
+    lab.rows.execute("INSERT INTO doomed_objects (folder) VALUES ('logs/' || :j || '-odd/'), ('logs/gone/')", job)
+    odd = lab.folder / "logs" / f"{job}-odd" / "a link to itself"
+    odd.parent.mkdir(parents=True)
+    odd.symlink_to(odd)
+    with pytest.raises(Unavailable):
+        lab.packer().step()
+    assert lab.packed(job) == [1]
+    assert lab.rows.execute("SELECT folder FROM doomed_objects", job) == [(f"logs/{job}-odd/",)]
+    odd.unlink()
+    lab.packer().step()
+    assert lab.rows.execute("SELECT folder FROM doomed_objects", job) == []
+
+
 def test_object_that_cannot_be_written_keeps_the_others_waiting_for_a_step_alone(lab: PackingLab) -> None:
     jobs = sorted(lab.ended(1, chunks=1) for _ in range(3))
     blocked = lab.folder / "logs" / jobs[1]

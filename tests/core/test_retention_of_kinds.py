@@ -34,6 +34,23 @@ def test_outputs_older_than_the_age_are_removed_but_not_those_of_an_attempt_that
     kept_bytes(lab)
 
 
+def test_outputs_of_an_attempt_go_together_once_the_last_of_them_is_old(lab: PackingLab) -> None:
+    (job,) = left(lab, DAYS + 9)
+    lab.rows.execute(
+        "INSERT INTO rank_outputs (job_id, attempt, rank, account_id, path, object_bytes, file_count, byte_count,"
+        f" left_out_count, collected_at) SELECT job_id, attempt, 1, account_id, path, {10**6}, 1, 1, 0,"
+        " now() FROM rank_outputs WHERE job_id = :j",
+        job,
+    )
+    run(lab, BY_AGE)
+    assert outputs_kept(lab, job) == [job], "the second rank's are new"
+    (newer,) = left(lab, -1)
+    bound(lab, retention_bytes=kept_bytes(lab) - 900_000)
+    run(lab, Retention())
+    assert outputs_kept(lab, job, newer) == [newer]
+    assert kept_bytes(lab) < 900_000
+
+
 def test_outputs_and_logs_of_an_account_over_its_size_go_together_the_oldest_first(lab: PackingLab) -> None:
     (oldest_log,) = packed(lab, 9)
     oldest, newest = left(lab, 8, 6, size=500_000)

@@ -34,7 +34,8 @@ _LOST = (aiohttp.ClientError, asyncio.IncompleteReadError, OSError, TimeoutError
 class EngineCalls:
     """Calls of the engine at an endpoint. Raises NodeUnreachable wherever it does not answer.
 
-    A call ends after `timeout_seconds`, a stream when the engine ends it.
+    A call ends after `timeout_seconds`, a long answer when nothing is heard for so long, a stream when the engine
+    ends it.
     """
 
     def __init__(self, endpoint: str, *, timeout_seconds: float, access: EngineAccess | None = None) -> None:
@@ -42,6 +43,9 @@ class EngineCalls:
         connect_seconds = min(_CONNECT_SECONDS, timeout_seconds)
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=connect_seconds)
         self._forever = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+        self._while_heard = aiohttp.ClientTimeout(
+            total=None, sock_connect=connect_seconds, sock_read=timeout_seconds
+        )
         url = endpoint
         connector: aiohttp.BaseConnector | None = None
         self._tls = tls_files(endpoint, access or EngineAccess())
@@ -90,6 +94,7 @@ class EngineCalls:
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
         stream: bool = False,
+        is_long: bool = False,
         until_closed: bool = False,
         missing_ok: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -112,9 +117,9 @@ class EngineCalls:
                     params=params,
                     headers=headers,
                     data=data,
-                    timeout=self._forever if stream else self._timeout,
+                    timeout=self._forever if stream else self._while_heard if is_long else self._timeout,
                 ) as response:
-                    if stream:
+                    if stream or is_long:
                         timer.note()
                     try:
                         yield response

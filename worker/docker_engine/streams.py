@@ -86,7 +86,6 @@ class DockerStreams:
         probe_image: str = "",
     ) -> None:
         self._endpoint = endpoint
-        self._timeout_seconds = timeout_seconds
         self._installation = installation
         self._calls = EngineCalls(endpoint, timeout_seconds=timeout_seconds, access=access)
         self._call = self._calls.call
@@ -178,7 +177,9 @@ class DockerStreams:
             params["since"] = f"{since_ns // NANOSECONDS}.{since_ns % NANOSECONDS:09d}"
         reader, output = FrameReader(), ProgramOutput(on_end)
         path = f"containers/{container}/logs"
-        async with self._call("logs", path, params=params, stream=True, until_closed=follow) as response:
+        async with self._call(
+            "logs", path, params=params, stream=follow, is_long=not follow, until_closed=follow
+        ) as response:
             async for piece in gathered(response) if follow else response.content.iter_any():
                 frames = output.take_all(reader.feed(piece))
                 if frames:
@@ -271,11 +272,10 @@ class DockerStreams:
         where nothing is there. An engine that is silent for long is one that does not answer."""
         archive = f"containers/{container}/archive"
         params = {"path": path}
-        async with self._call("archive", archive, params=params, stream=True, missing_ok=True) as response:
+        async with self._call("archive", archive, params=params, is_long=True, missing_ok=True) as response:
             piece = bytearray()
             while response.status != 404:
-                async with asyncio.timeout(self._timeout_seconds):
-                    read = await response.content.read(_ARCHIVE_BYTES)
+                read = await response.content.read(_ARCHIVE_BYTES)
                 piece += read
                 if piece and (len(piece) >= _ARCHIVE_BYTES or not read):
                     yield bytes(piece)

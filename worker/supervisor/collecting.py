@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from itertools import chain
 
-from core.errors import EngineError, NoObjectStore, Unavailable
+from core.errors import NoObjectStore, Unavailable
 from core.object_store import ObjectStore
 from core.output_packing import Limits, OutputPacking
 
 #: Each holds some tens of MiB: parts on their way to the store.
 _AT_ONCE = 4
+#: A thread that waits for a piece looks so often whether anybody still waits for it.
+_LOOK_SECONDS = 1.0
 
 
 class Collecting:
@@ -57,18 +59,16 @@ class Collecting:
         """Remove an object that nothing leads to. Raises Unavailable."""
         await asyncio.get_running_loop().run_in_executor(self._threads, lambda: self._opened().remove([path]))
 
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     def _write(self, packing: OutputPacking, bridge: _Bridge, path: str) -> int:
         parts = packing.parts(iter(bridge))
         first = next(parts, None)
         if first is None:
             return 0
-        try:
-            return self._opened().write(path, chain([first], parts))
-        except Exception:
-            # The store's client gives what an iterator raises in words of its own.
-            if bridge.fault is not None:
-                raise bridge.fault from None
-            raise
+        return self._opened().write(path, chain([first], parts))
 
     def _opened(self) -> ObjectStore:
         """Opened when it is first needed: a folder of a host may not be there yet when its supervisor starts."""
@@ -80,33 +80,36 @@ class Collecting:
             if self._store is None:
                 try:
                     self._store = ObjectStore(self._store_url)
-                except OSError as error:
+                except (OSError, ValueError) as error:
                     raise Unavailable(f"the object store cannot be opened: {error}") from error
             return self._store
 
 
 class _Bridge:
-    """Pieces of an asynchronous generator for a thread, one at a time. `fault` is what ended them, if anything."""
+    """Pieces of an asynchronous generator for a thread, one at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pieces: AsyncGenerator[bytes, None]) -> None:
         self._loop, self._pieces = loop, pieces
         self._is_closed = False
-        self.fault: EngineError | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            if self._is_closed:
-                raise Unavailable("nobody waits for it any more")
-            try:
-                piece = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
-            except EngineError as error:
-                self.fault = error
-                raise
-            except CancelledError:
-                raise Unavailable("nobody waits for it any more") from None
+        while not self._is_closed:
+            piece = self._given(asyncio.run_coroutine_threadsafe(self._next(), self._loop))
             if not piece:
                 return
             yield piece
+        raise Unavailable("nobody waits for it any more")
+
+    def _given(self, asked: Future[bytes]) -> bytes:
+        while True:
+            try:
+                return asked.result(timeout=_LOOK_SECONDS)
+            except TimeoutError:
+                # A loop that has ended answers nothing any more, and says nothing of it.
+                if self._is_closed or asked.done():
+                    raise Unavailable("nobody waits for it any more") from None
+            except CancelledError:
+                raise Unavailable("nobody waits for it any more") from None
 
     async def _next(self) -> bytes:
         return await anext(self._pieces, b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -43,6 +43,8 @@ log = structlog.get_logger(__name__)
 #: As the engine's events name it.
 _SIGKILL = "9"
 _RECONNECT_SECONDS = 0.5
+#: States of a container whose program has ended.
+_OVER = ("exited", "dead")
 _POLL_SECONDS = 2.0
 #: Wanted pulls are told of; a look without being told is for what was said while nobody listened.
 _WANTED_SECONDS = 10.0
@@ -200,6 +202,7 @@ class NodeWatch:
         told_of = self._told.known()
         listing = await scope.engine.list_containers()
         self._told.forget(told_of - {container.container_id for container in listing})
+        self._notice_ends(listing)
         findings = compare(
             rows,
             listing,
@@ -221,6 +224,13 @@ class NodeWatch:
         if not scope.networks_due.is_set() and rows:
             return
         scope.networks_due.set()
+
+    def _notice_ends(self, listing: Sequence[ListedContainer]) -> None:
+        """Of what is watched: its stream and the events may have been cut without a word."""
+        for container in listing:
+            watch = self._watching.get(container.key) if container.key is not None else None
+            if watch is not None and container.status in _OVER:
+                watch.ended.set()
 
     async def _record_facts(self, facts: EngineFacts) -> None:
         scope = self._scope

@@ -74,7 +74,7 @@ class OutputCapture:
             await is_set_within(ended, _REOPEN_SECONDS)
 
     async def read_rest(self) -> None:
-        """Of a container that has ended: all that there is still to read."""
+        """Of a container that has ended: all that there is still to read. Raises NodeUnreachable."""
         # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
         await self._read(follow=False)
         if self._buffer.is_cut:
@@ -136,6 +136,9 @@ class OutputCapture:
         except ContainerGone:
             return
         except NodeUnreachable as error:
+            if not follow:
+                # What was not read now would be taken for what there was: whoever comes next goes on from here.
+                raise
             # The engine's restart ends every stream; whether it is away for long the caller finds out.
             log.warning("log_stream_lost", job=self._key.job_id, rank=self._key.rank, why=str(error))
 

@@ -74,6 +74,7 @@ async def _run(settings: Settings) -> None:
         await is_set_within(told_to_end, _LOOK_SECONDS)
     await _let_go([*holders.values(), *of_all])
     await process.usage.write_all()
+    process.collecting.close()
     bell.close()
     database.close()
 

@@ -30,6 +30,7 @@ class RankOutputsCollector:
 
     def __init__(self, scope: NodeScope, key: RankKey, container_id: str) -> None:
         self._scope, self._key, self._container_id = scope, key, container_id
+        self._row = (key.job_id, key.attempt, key.rank)
         settings = scope.settings
         self._limits = Limits(settings.output_max_bytes, settings.output_max_files)
 
@@ -49,12 +50,11 @@ class RankOutputsCollector:
 
         Raises NodeUnreachable: then whoever comes next begins again.
         """
-        key = (self._key.job_id, self._key.attempt, self._key.rank)
-        known = await self._scope.verb(recorded_outputs, self._scope.database, *key)
+        known = await self._scope.verb(recorded_outputs, self._scope.database, *self._row)
         if known is not None:
             # Whoever was here before came so far, and died.
             return known.error
-        found = await self._patiently_kept(rank_outputs_path(*key))
+        found = await self._patiently_kept(rank_outputs_path(*self._row))
         if not (found.files or found.left_out_count or found.error):
             return ""
         failpoint(Point.OUTPUTS_WRITTEN, self._key.job_id, f"rank-{self._key.rank}")
@@ -68,9 +68,10 @@ class RankOutputsCollector:
         while True:
             try:
                 return await self._kept(path)
-            except NodeUnreachable:
-                raise
             except (EngineError, Unavailable) as error:
+                if isinstance(error, NodeUnreachable):
+                    # Raises the same where the engine is away; else it is this answer that does not come.
+                    await self._scope.engine.observe(self._container_id)
                 log.warning("outputs_put_off", job=self._key.job_id, rank=self._key.rank, why=str(error))
                 if isinstance(error, NoObjectStore) or loop.time() + pause > until:
                     return CollectedOutputs("", 0, 0, 0, f"the outputs are not kept: {_why(error)}", ())
@@ -87,9 +88,8 @@ class RankOutputsCollector:
         )
 
     async def _record(self, found: CollectedOutputs) -> None:
-        key = (self._key.job_id, self._key.attempt, self._key.rank)
         try:
-            await self._scope.verb(record_outputs, self._scope.database, *key, found)
+            await self._scope.verb(record_outputs, self._scope.database, *self._row, found)
         except Superseded as error:
             log.info("outputs_superseded", job=self._key.job_id, rank=self._key.rank, why=str(error))
         except NotFound as error:
