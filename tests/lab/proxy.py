@@ -140,7 +140,9 @@ class ReplyProxy:
                         return
                     continue
                 sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
+            if is_request or not silent.is_set():
+                # Of a connection that is silent the client does not even hear that it has ended.
+                sink.shutdown(socket.SHUT_WR)
 
     def _takes_one(self) -> bool:
         with self._lock:
