@@ -19,6 +19,10 @@ _NODE = ("pool", "node")
 NODE_STATES = ("READY", "DRAINING", "DOWN", "WITHHELD")
 
 
+#: Why jobs fail for what the platform or its hosts did, as an alert counts it (`LongshorePlatformFailsJobs`).
+WATCHED_REASONS = ("NODE_LOST", "ENGINE_RESTARTED", "ENGINE_ERROR", "CONTAINER_VANISHED", "NAME_TAKEN")
+
+
 def figures_metrics(figures: Figures) -> Iterator[Metric]:
     """All metrics of what the rows say."""
     yield _by("longshore_jobs", "Jobs that have not ended, by state.", "state", _zeroed(JOB_LIVE, figures.jobs))
@@ -131,7 +135,9 @@ def _tallies(tallies: Tallies) -> Iterator[Metric]:
     ended = CounterMetricFamily(
         "longshore_jobs_ended", "Jobs that came to an end, by its state and reason.", labels=("state", "reason")
     )
-    for (state, reason), count in sorted(tallies.ended.items()):
+    # Alerts count how many more there are of these: a series that begins with the first failures tells of none.
+    watched = dict.fromkeys((("FAILED", reason) for reason in WATCHED_REASONS), 0)
+    for (state, reason), count in sorted({**watched, **tallies.ended}.items()):
         ended.add_metric((state, reason), count)
     yield ended
 

@@ -166,7 +166,8 @@ def _nodes(connection: Connection, ranks: dict[str, int]) -> tuple[list[NodeFigu
     return nodes, sorted(groups)
 
 
-# As `core.jobs.sweeping` has it, without its patience. A launch that waits for an image is due all that time.
+# What `core.jobs.sweeping` rings for, without its patience, and what is stopped before it began. A launch that
+# waits for an image is due all that time.
 _DUE = text(
     "SELECT CASE WHEN j.stop_requested_at IS NOT NULL THEN 'stop' WHEN r.state IN ('PLACED', 'CREATING')"
     " THEN 'launch' ELSE 'start' END AS step, count(DISTINCT (r.job_id, r.node_id)) AS steps,"
@@ -174,7 +175,9 @@ _DUE = text(
     " FROM ranks r JOIN jobs j ON j.id = r.job_id AND j.attempt = r.attempt"
     " WHERE r.node_id IS NOT NULL AND r.released_at IS NULL AND (r.lease_until IS NULL OR r.lease_until < now())"
     " AND (r.state IN ('PLACED', 'CREATING', 'CREATED', 'STARTING')"
-    " OR (r.state = 'RUNNING' AND j.stop_requested_at IS NOT NULL AND r.signalled_at IS NULL)) GROUP BY 1"
+    " OR (r.state = 'RUNNING' AND j.stop_requested_at IS NOT NULL AND r.signalled_at IS NULL)"
+    " OR (r.state IN ('FAILED', 'STOPPED') AND r.started_at IS NULL AND j.stop_requested_at IS NOT NULL))"
+    " GROUP BY 1"
 )
 
 

@@ -43,6 +43,11 @@ _MOMENT_SECONDS = 0.05
 
 log = structlog.get_logger(__name__)
 
+# From the beginning, so that the first that is lost is one more.
+for _task in _PRIORITIES:
+    for _outcome in ("rung", "lost"):
+        RINGS.labels(_task, _outcome)
+
 
 def group_queue(worker_group: str) -> str:
     """The queue of the steps that talk to the engines of one worker group."""

@@ -195,6 +195,9 @@ def _ring_settled(bell: Bell, ended: Iterable[Settled]) -> None:
 
 def _guarded(name: str, step: Callable[..., object], hearing: Hearing) -> Callable[..., None]:
     """`step` says False where it was left out, for one that is under way or was just made."""
+    # From the beginning, so that the first that fails is one more.
+    for known in ("done", "failed"):
+        STEP_SECONDS.labels(name, known)
 
     def task(*args: Any) -> None:
         failpoint(Point.STEP_TAKEN, name, *args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,18 @@ def test_alert_names_metrics_that_there_are_and_has_a_page(rule: dict[str, Any])
     assert named and named <= EXPOSED, named - EXPOSED
     assert f"### {rule['alert']}\n" in PAGES
     assert rule["annotations"]["summary"] and rule["labels"]["severity"] in ("page", "ticket")
+
+
+def test_reasons_that_an_alert_counts_are_told_of_from_the_beginning() -> None:
+    (rule,) = [rule for rule in _rules() if rule["alert"] == "LongshorePlatformFailsJobs"]
+    (reasons,) = re.findall(r'reason=~"([A-Z_|]+)"', rule["expr"])
+    ended = {
+        sample.labels["reason"]
+        for metric in figures_metrics(replace(FIGURES, tallies=Tallies(Durations(), Durations(), {})))
+        if metric.name == "longshore_jobs_ended"
+        for sample in metric.samples
+    }
+    assert ended == set(reasons.split("|"))
 
 
 def test_pages_are_of_alerts_that_there_are() -> None:
