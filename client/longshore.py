@@ -10,7 +10,7 @@ from client.calls.job_verbs import AsyncJob, Job
 from client.calls.jobs import JobCalls
 from client.calls.people import PeopleCalls
 from client.calls.pools import PoolCalls
-from client.exchange.connection import Connection
+from client.exchange.connection import Connection, trusted_by
 from client.exchange.drivers import OnLoop, Threaded
 from client.exchange.verbs import Blocking, Looped
 from client.profiles import Profile, settings_of
@@ -41,7 +41,7 @@ class _Account:
                 self.account,
                 headers,
                 timeout_seconds,
-                self.settings.ca_file or True,
+                trusted_by(self.settings.ca_file),
                 on_retry,
             )
         )

@@ -52,10 +52,12 @@ fi
 
 # The command line, for whoever types its path or has it on PATH. Without -P a folder of the same name as a module,
 # where it is typed, would be taken for it.
-printf '#!/bin/sh\n%s\n' "exec env PYTHONPATH=$(printf %q "$checkout") PYTHONPYCACHEPREFIX=$(printf %q "$home/pycache") \\
-    $(printf %q "$venv/bin/python") -P -m client.command_line \"\$@\"" >"$venv/bin/longshore.new"
-chmod +x "$venv/bin/longshore.new"
-mv "$venv/bin/longshore.new" "$venv/bin/longshore"
+launcher=$(mktemp "$venv/bin/longshore.XXXXXX")
+# What %q writes of a path that has more than printable ASCII is bash's alone.
+printf '#!/usr/bin/env bash\n%s\n' "exec env PYTHONPATH=$(printf %q "$checkout") PYTHONPYCACHEPREFIX=$(printf %q "$home/pycache") \\
+    $(printf %q "$venv/bin/python") -P -m client.command_line \"\$@\"" >"$launcher"
+chmod 755 "$launcher"
+mv "$launcher" "$venv/bin/longshore"
 
 # What is compiled once is kept, and kept out of the checkout.
 unset PYTHONDONTWRITEBYTECODE

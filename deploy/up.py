@@ -141,6 +141,7 @@ def _images(engine: Engine) -> str:
 
 def _tell(home: Home, outcomes: list[Outcome], url: str) -> None:
     env_file = home.env_file
+    command = _shown(Path(sys.executable).parent / "longshore")
     print(f"""
 {table(outcomes)}
 
@@ -150,8 +151,8 @@ Ready in {elapsed_seconds():.1f} s.
   operator   the platform's own key, for accounts: {home.operator_env_file}
   samples    logs and the executed notebook in {home.path / "samples"}
   logs       {home.path / "log"}
-  command    {_shown(Path(sys.executable).parent / "longshore")}
-  next       . {_shown(env_file)} && {_shown(Path(sys.executable).parent / "longshore")} ps -a
+  command    {command}
+  next       . {_shown(env_file)} && {command} ps -a
   stop       deploy/down""")
 
 

@@ -25,9 +25,9 @@ class Asking:
         """A fresh budget, for one call."""
         return Patience(self.retry_seconds)
 
-    def ask(self, request: Request) -> Flow[Mapping[str, Any]]:
+    def ask(self, request: Request, patience: Patience | None = None) -> Flow[Mapping[str, Any]]:
         """The object that a request is answered with."""
-        reply = yield from answered(request, self.patience())
+        reply = yield from answered(request, patience or self.patience())
         return read_object(reply.content)
 
     def read(self, request: Request, cls: type[R]) -> Flow[R]:

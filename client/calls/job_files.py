@@ -20,7 +20,7 @@ _LEFT_OUT = frozenset({"__pycache__", "node_modules", "venv"})
 _NAMED = 3
 
 
-def files_of(paths: Iterable[Path], *, max_bytes: int = MAX_BYTES) -> dict[str, str]:
+def files_of(paths: Iterable[Path]) -> dict[str, str]:
     """The text of each file, and of all files of each folder, by the name that it has there.
 
     Of a folder, what is hidden (`.git`, `.venv`) and what Python makes is left out. Raises NotSendable.
@@ -30,18 +30,18 @@ def files_of(paths: Iterable[Path], *, max_bytes: int = MAX_BYTES) -> dict[str, 
         raise NotSendable(
             f"{len(found)} files are too many to send, the most is {MAX_FILES}; send fewer, or build an image"
         )
-    return texts(found, max_bytes=max_bytes)
+    return texts(found)
 
 
-def texts(files: Mapping[str, Path], *, max_bytes: int = MAX_BYTES) -> dict[str, str]:
+def texts(files: Mapping[str, Path]) -> dict[str, str]:
     """The text of each file. Raises NotSendable where one is none, or all together are too large."""
     sizes = {name: _size(path) for name, path in files.items()}
     total = sum(sizes.values())
-    if total > max_bytes:
+    if total > MAX_BYTES:
         largest = sorted(sizes.items(), key=lambda named: -named[1])[:_NAMED]
         shown = ", ".join(f"{name} ({mebibytes(size)})" for name, size in largest)
         raise NotSendable(
-            f"the files are {total:,} bytes together, the most is {max_bytes:,} ({mebibytes(max_bytes)});"
+            f"the files are {total:,} bytes together, the most is {MAX_BYTES:,} ({mebibytes(MAX_BYTES)});"
             f" the largest: {shown}"
         )
     return {name: _text(path) for name, path in files.items()}

@@ -13,7 +13,7 @@ from client.errors import NotFound, TimeIsUp
 from client.exchange.effects import Flow, Pause, Request, Stream
 from client.exchange.events import ServerEvent, each_event
 from client.exchange.retrying import Patience, answered
-from client.exchange.streams import each_made, each_to, found_in
+from client.exchange.streams import each_made, found_in
 from client.exchange.verbs import Blocking, Looped, feed, verb
 from client.reads.jobs import BatchJob, Event, JobChange, LogEntry, Rank, RankUsage, first_to_fail
 from client.reads.wire import values_of
@@ -82,7 +82,9 @@ class JobVerbs(BatchJob, Asking, Generic[J]):
         ends_at = time.monotonic() + timeout_seconds
         delay = 0.1
         while True:
-            job = self._as((yield from self.ask(Request("GET", self._path))))
+            left = max(ends_at - time.monotonic(), 0)
+            patience = Patience(min(self.patience().seconds, left))
+            job = self._as((yield from self.ask(Request("GET", self._path), patience)))
             left = ends_at - time.monotonic()
             if job.has_ended:
                 return job
@@ -186,7 +188,7 @@ class JobVerbs(BatchJob, Asking, Generic[J]):
     def _ranks(self, attempt: int | None) -> Flow[list[Rank]]:
         ranks: list[Rank] = []
         listed = self.each(f"{self._path}/ranks", "ranks", Rank.of, {"attempt": attempt})
-        yield from each_to(listed, ranks.append)
+        yield from found_in(listed, ranks.append)
         return ranks
 
     def _as(self, fields: Mapping[str, Any]) -> J:

@@ -30,14 +30,13 @@ from client.command_line.session import Session
 app = typer.Typer(
     name="longshore",
     help="Run batch jobs on your own Docker hosts.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 
 #: Options before the job's own command; what follows the first word of that is the job's, options too.
-_TAKES_A_COMMAND = {"allow_interspersed_args": False, "ignore_unknown_options": False}
+_TAKES_A_COMMAND = {"allow_interspersed_args": False}
 
 
 @app.callback()
@@ -83,6 +82,7 @@ def main() -> None:
     command = typer.main.get_command(app)
     raise SystemExit(
         exit_of(
-            lambda: command.main(prog_name="longshore", standalone_mode=False), lambda text: Screen().fail(text)
+            lambda: command.main(sys.argv[1:] or ["--help"], "longshore", standalone_mode=False),
+            lambda text: Screen().fail(text),
         )
     )

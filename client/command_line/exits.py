@@ -38,7 +38,8 @@ TIME_IS_UP: Final = 75
 NOT_ALLOWED: Final = 77
 NO_SETTINGS: Final = 78
 DETACHED: Final = 130
-CANCELLED: Final = 143
+#: As a shell says of a program that SIGPIPE ended.
+NOBODY_READS: Final = 141
 
 _CODES: dict[type[LongshoreError], int] = {
     NotSendable: NOT_SENDABLE,
@@ -63,7 +64,10 @@ _WAYS_OUT: dict[type[LongshoreError], str] = {
 def exit_of(run: Callable[[], int | None], say: Callable[[str], None]) -> int:
     """The exit code of a command; whatever goes wrong is said in a sentence."""
     try:
-        return run() or OK
+        code = run() or OK
+        # Here, and not where the interpreter ends: nobody could say there what went wrong.
+        sys.stdout.flush()
+        return code
     except LongshoreError as error:
         say(sentence(error))
         return next(_CODES[cls] for cls in type(error).__mro__ if cls in _CODES)
@@ -75,8 +79,12 @@ def exit_of(run: Callable[[], int | None], say: Callable[[str], None]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return DETACHED
     except BrokenPipeError:
-        _let_go_of_output()
-        return OK
+        return _let_go_of_output()
+    except SystemExit as error:
+        # Typer makes an exit of its own of a closed pipe.
+        if isinstance(error.__context__, BrokenPipeError):
+            return _let_go_of_output()
+        raise
     except OSError as error:
         say(f"{error.filename or 'this machine'}: {error.strerror or error}")
         return REFUSED
@@ -96,8 +104,9 @@ def sentence(error: LongshoreError) -> str:
     return f"{said}; {way}" if way else said
 
 
-def _let_go_of_output() -> None:
+def _let_go_of_output() -> int:
     """Whoever read it is gone; the interpreter is not to flush to it once more."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
+    return NOBODY_READS

@@ -40,6 +40,7 @@ class Following:
         self._came: asyncio.Queue[JobChange | LogEntry | Exception | None] = asyncio.Queue(_QUEUED)
         self._end: BatchJob | None = None
         self._cancelling = False
+        self._ended_streams = 0
 
     async def exit_code(self) -> int:
         """The job's, or that of a user who detached. Raises what the streams raise."""
@@ -95,8 +96,6 @@ class Following:
                 case _:
                     raise item
 
-    _ended_streams = 0
-
     def _show_change(self, change: JobChange) -> None:
         if self._screen.as_json:
             self._screen.json_line({"event": change.event, **change.fields})
@@ -114,10 +113,26 @@ class Following:
         wish = Wish.DETACH if self._cancelling else await interrupts.ask()
         if wish is Wish.CANCEL:
             self._cancelling = True
-            with suppress(Invalid):  # it has ended meanwhile
-                await self._job.cancel()
-            self._screen.say("cancelling: its ranks are being stopped; Ctrl-C detaches")
+            return await self._cancels_until(interrupts)
         return wish is Wish.DETACH
+
+    async def _cancels_until(self, interrupts: Interrupts) -> bool:
+        """Send the cancellation, however often it takes; whether Ctrl-C came before it was answered."""
+        sending = asyncio.ensure_future(self._job.cancel())
+        interrupted = asyncio.ensure_future(interrupts.one())
+        try:
+            await asyncio.wait({sending, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                with suppress(Invalid):  # it has ended meanwhile
+                    sending.result()
+                self._screen.say("cancelling: its ranks are being stopped; Ctrl-C detaches")
+            else:
+                self._screen.say("the cancellation was not answered; whether it was heard is not known")
+            return interrupted.done()
+        finally:
+            sending.cancel()
+            interrupted.cancel()
+            await asyncio.gather(sending, interrupted, return_exceptions=True)
 
     def _detached(self) -> int:
         self._screen.say("detached: the job goes on. To follow it again, or to end it:")

@@ -31,12 +31,12 @@ class Interrupts:
         self._happened = asyncio.Event()
 
     @contextmanager
-    def heard(self) -> Iterator[Interrupts]:
+    def heard(self) -> Iterator[None]:
         """From here to the end of the block."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._happened.set)
         try:
-            yield self
+            yield
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 

@@ -11,13 +11,16 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TextIO, TypeVar
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from client.reads.wire import Read
+
+R = TypeVar("R", bound=Read)
 COLOURS = {
     "RUNNING": "cyan",
     "COMPLETED": "green",
@@ -74,6 +77,29 @@ class Screen:
         """One of many documents."""
         self.out.file.write(json.dumps(value, ensure_ascii=False) + "\n")
         self.out.file.flush()
+
+    def done(self, value: Any, sentence: str) -> int:
+        """What a command has done: a document for a program, a sentence for a person. The exit code."""
+        if self.as_json:
+            self.json(value)
+        else:
+            self.say(sentence)
+        return 0
+
+    def listed(
+        self,
+        found: Iterable[R],
+        columns: Sequence[str],
+        row: Callable[[R], Sequence[str]],
+        *,
+        folds: bool = False,
+    ) -> int:
+        """What a command has found: one document, or a table with a row of each. The exit code."""
+        if self.as_json:
+            self.json([dict(each.fields) for each in found])
+        else:
+            self.table(columns, map(row, found), folds=folds)
+        return 0
 
     def line(self, text: str) -> None:
         """A result, as it is."""
@@ -143,7 +169,14 @@ def shown_output(text: str) -> str:
     return _SEQUENCES.sub(lambda found: found[0] if _COLOURING.fullmatch(found[0]) else "", visible)
 
 
+class _Console(Console):
+    """Rich's, but for a reader that is gone: rich ends the process there, as if the command had been refused."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(stream: TextIO) -> Console:
     if "NO_COLOR" in os.environ:
-        return Console(file=stream, color_system=None, highlight=False, soft_wrap=False)
-    return Console(file=stream, highlight=False, soft_wrap=False)
+        return _Console(file=stream, color_system=None, highlight=False, soft_wrap=False)
+    return _Console(file=stream, highlight=False, soft_wrap=False)

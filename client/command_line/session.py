@@ -10,6 +10,7 @@ import typer
 
 from client.command_line.screen import Screen
 from client.longshore import AsyncLongshore, Longshore
+from client.profiles import Profile, settings_of
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
@@ -46,7 +47,7 @@ class Session:
     @property
     def pool(self) -> str:
         """Where a job goes that names no pool."""
-        return self.longshore.settings.pool or "default"
+        return settings_of(Profile(self.url, self.account), self.profile).pool or "default"
 
     def _tell(self, sentence: str) -> None:
         if sentence != self._told:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from client.errors import SettingsMissing
 from client.exchange.effects import Broken, Pause, Reply, Request
 
 #: The platform says something every 15 seconds, if only that it is there.
@@ -32,7 +35,7 @@ class Connection:
     account: str
     headers: Mapping[str, str]
     timeout_seconds: float
-    verify: bool | str
+    trusted: ssl.SSLContext | bool
     on_retry: Callable[[str], None] | None = None
 
     @property
@@ -41,18 +44,17 @@ class Connection:
         return {
             "headers": dict(self.headers),
             "timeout": httpx.Timeout(self.timeout_seconds, connect=_CONNECT_SECONDS),
-            "verify": self.verify,
+            "verify": self.trusted,
             "limits": httpx.Limits(max_connections=100, max_keepalive_connections=20),
         }
 
     def sent(self, request: Request) -> dict[str, Any]:
         """httpx' arguments for a request."""
-        below = self.url if request.path.startswith("/v1") else f"{self.url}/v1/accounts/{self.account}"
         content = request.content
         kind = {} if content is None else {"Content-Type": "application/json"}
         return {
             "method": request.method,
-            "url": f"{below}{request.path}",
+            "url": f"{self.url}/v1/accounts/{self.account}{request.path}",
             "params": request.parameters,
             "headers": {**kind, **request.headers},
             "content": content,
@@ -67,6 +69,24 @@ class Connection:
     def retrying(self, pause: Pause) -> None:
         if pause.because and self.on_retry is not None:
             self.on_retry(pause.because)
+
+
+def trusted_by(ca_file: str) -> ssl.SSLContext | bool:
+    """Whose signatures hold: of the certificates in a file or folder, or where "" of the usual ones.
+
+    Raises SettingsMissing where they cannot be read.
+    """
+    if not ca_file:
+        return True
+    path = Path(ca_file)
+    try:
+        if path.is_dir():
+            return ssl.create_default_context(capath=ca_file)
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise SettingsMissing(f"the ca_file {path} has no certificates in PEM") from None
+    except OSError as error:
+        raise SettingsMissing(f"the ca_file {path} cannot be read: {error.strerror}") from None
 
 
 def reply_of(response: httpx.Response, content: bytes = b"") -> Reply:

@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 
 from client.exchange.connection import FAILURES, STREAM_TIMEOUT, Connection, reply_of
-from client.exchange.effects import Ask, Broken, Flow, NextLine, Open, Pause, Reply, Request, Stream, Tell
+from client.exchange.effects import Ask, Flow, NextText, Open, Pause, Reply, Request, Stream, Tell, step
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Threaded:
         with _Reading(self) as reading:
             while True:
                 try:
-                    effect = _step(flow, came)
+                    effect = step(flow, came)
                 except StopIteration as done:
                     answer: T = done.value
                     return answer
@@ -41,7 +41,7 @@ class Threaded:
         with _Reading(self) as reading:
             while True:
                 try:
-                    effect = _step(flow, came)
+                    effect = step(flow, came)
                 except StopIteration:
                     return
                 if isinstance(effect, Tell):
@@ -57,10 +57,10 @@ class _Reading(ExitStack):
     def __init__(self, driver: Threaded) -> None:
         super().__init__()
         self._driver = driver
-        self._lines: Iterator[str] = iter(())
+        self._text: Iterator[str] = iter(())
 
     def perform(self, effect: object) -> object:
-        """What came of it; Broken is an answer here, that `_step` raises in the flow."""
+        """What came of it; Broken is an answer here, that `step` raises in the flow."""
         connection, http = self._driver.connection, self._driver.http
         try:
             match effect:
@@ -69,8 +69,8 @@ class _Reading(ExitStack):
                     return reply_of(response, response.content)
                 case Open(request):
                     return self._open(request)
-                case NextLine():
-                    return next(self._lines, None)
+                case NextText():
+                    return next(self._text, None)
                 case Pause(seconds):
                     connection.retrying(effect)
                     # What the flow asks for is the time itself: a server's Retry-After, or a growing pause.
@@ -83,7 +83,7 @@ class _Reading(ExitStack):
         self.close()
         sent = self._driver.connection.sent(request)
         response = self.enter_context(self._driver.http.stream(**sent, timeout=STREAM_TIMEOUT))
-        self._lines = response.iter_lines()
+        self._text = response.iter_text()
         return reply_of(response, response.read() if response.status_code >= 300 else b"")
 
 
@@ -100,7 +100,7 @@ class OnLoop:
         async with _LoopReading(self) as reading:
             while True:
                 try:
-                    effect = _step(flow, came)
+                    effect = step(flow, came)
                 except StopIteration as done:
                     answer: T = done.value
                     return answer
@@ -112,7 +112,7 @@ class OnLoop:
         async with _LoopReading(self) as reading:
             while True:
                 try:
-                    effect = _step(flow, came)
+                    effect = step(flow, came)
                 except StopIteration:
                     return
                 if isinstance(effect, Tell):
@@ -128,7 +128,7 @@ class _LoopReading(AsyncExitStack):
     def __init__(self, driver: OnLoop) -> None:
         super().__init__()
         self._driver = driver
-        self._lines: AsyncIterator[str] | None = None
+        self._text: AsyncIterator[str] | None = None
 
     async def perform(self, effect: object) -> object:
         connection, http = self._driver.connection, self._driver.http
@@ -139,8 +139,8 @@ class _LoopReading(AsyncExitStack):
                     return reply_of(response, response.content)
                 case Open(request):
                     return await self._open(request)
-                case NextLine():
-                    return None if self._lines is None else await anext(self._lines, None)
+                case NextText():
+                    return None if self._text is None else await anext(self._text, None)
                 case Pause(seconds):
                     connection.retrying(effect)
                     await asyncio.sleep(seconds)
@@ -152,10 +152,5 @@ class _LoopReading(AsyncExitStack):
         await self.aclose()
         sent = self._driver.connection.sent(request)
         response = await self.enter_async_context(self._driver.http.stream(**sent, timeout=STREAM_TIMEOUT))
-        self._lines = response.aiter_lines()
+        self._text = response.aiter_text()
         return reply_of(response, await response.aread() if response.status_code >= 300 else b"")
-
-
-def _step(flow: Any, came: object) -> object:
-    """What the flow asks for next."""
-    return flow.throw(came) if isinstance(came, Broken) else flow.send(came)

@@ -20,7 +20,7 @@ Query = Mapping[str, str | int | bool | None]
 
 @dataclass(frozen=True)
 class Request:
-    """A request below the account's path, or below the platform's where `path` begins with `/v1`.
+    """A request; `path` is below the account's.
 
     `repeatable`: sending it twice does no more than sending it once, so that a lost answer may be asked for again.
     `gone_is_done`: a 404 to such a repetition says that the first one did it.
@@ -77,7 +77,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Open:
-    """Send, and leave the answer's lines to be read; the Reply is sent back, whole where it is an error.
+    """Send, and leave the answer's text to be read; the Reply is sent back, whole where it is an error.
 
     A stream that was open is closed first.
     """
@@ -86,8 +86,8 @@ class Open:
 
 
 @dataclass(frozen=True)
-class NextLine:
-    """A line of the open stream is sent back, None at its end, or Broken raised."""
+class NextText:
+    """Text of the open stream as it comes is sent back, None at its end, or Broken raised."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,12 @@ class Tell(Generic[T_co]):
     item: T_co
 
 
+def step(flow: Generator[Any, Any, Any], came: object) -> Any:
+    """What a flow asks for next, or tells. Broken that came of an effect is raised where it was asked for."""
+    return flow.throw(came) if isinstance(came, Broken) else flow.send(came)
+
+
 #: A call with one answer.
-Flow: TypeAlias = Generator[Ask | Open | NextLine | Pause, Any, T]
+Flow: TypeAlias = Generator[Ask | Open | NextText | Pause, Any, T]
 #: A call with many: each is told.
-Stream: TypeAlias = Generator[Ask | Open | NextLine | Pause | Tell[T], Any, None]
+Stream: TypeAlias = Generator[Ask | Open | NextText | Pause | Tell[T], Any, None]

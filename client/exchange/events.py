@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from client.errors import NoConnection
-from client.exchange.effects import Broken, NextLine, Open, Pause, Reply, Request, Stream, Tell
+from client.exchange.effects import Broken, NextText, Open, Pause, Reply, Request, Stream, Tell
 from client.exchange.retrying import Patience, wait_or_raise, wait_or_refuse
 
 LAST_EVENT_ID = "Last-Event-ID"
@@ -26,10 +26,20 @@ class ServerEvent:
 
 
 class EventReader:
-    """Lines in, events out (the fields that the platform sends, of the HTML standard's 9.2.6)."""
+    """Text in, events out (the fields that the platform sends, of the HTML standard's 9.2.6).
+
+    A line ends at a line feed and nowhere else: what `str.splitlines` also splits at, as U+2028, stands unescaped
+    in JSON, and programs print it.
+    """
 
     def __init__(self) -> None:
         self._name, self._id, self._data = "", "", list[str]()
+        self._rest = ""
+
+    def lines(self, text: str) -> list[str]:
+        """The lines that a piece of the stream completes."""
+        *whole, self._rest = (self._rest + text).split("\n")
+        return [line.removesuffix("\r") for line in whole]
 
     def read(self, line: str) -> ServerEvent | None:
         """The event that a line completes."""
@@ -62,15 +72,19 @@ def each_event(request: Request, patience: Callable[[], Patience], after: str = 
                 yield from wait_or_refuse(reply, left)
                 continue
             reader = EventReader()
-            while (line := (yield NextLine())) is not None:
-                event = reader.read(line)
-                if event is None:
-                    continue
-                left.renew()
-                last_id = event.id or last_id
-                yield Tell(event)
-                if event.name in LAST_EVENTS:
-                    return
+            while (text := (yield NextText())) is not None:
+                for line in reader.lines(text):
+                    event = reader.read(line)
+                    # Not for what has no id: a watch tells the job as it is at every connection, also at those
+                    # that break right after it. A ping comes of one that has held for a while.
+                    if line.startswith(":") or (event is not None and event.id):
+                        left.renew()
+                    if event is None:
+                        continue
+                    last_id = event.id or last_id
+                    yield Tell(event)
+                    if event.name in LAST_EVENTS:
+                        return
         except Broken as broken:
             yield from wait_or_raise(broken, left, again=True)
             continue
@@ -78,4 +92,4 @@ def each_event(request: Request, patience: Callable[[], Patience], after: str = 
         delay = left.next_delay()
         if delay is None:
             raise NoConnection("the stream of events ends again and again before the job does")
-        yield Pause(delay)
+        yield Pause(delay, "the stream ended; trying again")

@@ -83,14 +83,18 @@ def refusal(reply: Reply) -> Refused:
     """The error that an answer is. One that is not the platform's is told by its status."""
     cls = OF_STATUS.get(reply.status, Refused)
     body = read_json(reply.content)
-    if not isinstance(body, dict) or not body.get("message"):
+    try:
+        message, code = body["message"], body.get("code") or 0
+        faults = tuple(
+            FieldFault(str(each.get("field", "")), str(each.get("description", "")))
+            for detail in body.get("details") or ()
+            for each in detail.get("fieldViolations") or ()
+        )
+    except (AttributeError, KeyError, TypeError):
+        message = ""
+    if not message or not isinstance(code, int):
         return cls(f"what answers there is not Longshore: it answered HTTP {reply.status}", status=reply.status)
-    faults = tuple(
-        FieldFault(str(each.get("field", "")), str(each.get("description", "")))
-        for detail in body.get("details") or ()
-        for each in detail.get("fieldViolations") or ()
-    )
-    return cls(str(body["message"]), status=reply.status, code=int(body.get("code") or 0), faults=faults)
+    return cls(str(message), status=reply.status, code=code, faults=faults)
 
 
 def _retry_after_seconds(reply: Reply) -> float:

@@ -1,44 +1,28 @@
-"""Flows that read other flows' streams: until something is found, to the end, or to make something of each."""
+"""Flows that read other flows' streams: until something is found, or to make something of each item."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from client.errors import NoConnection
-from client.exchange.effects import Broken, Flow, Stream, Tell
+from client.exchange.effects import Broken, Flow, Stream, Tell, step
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-def found_in(stream: Stream[S], pick: Callable[[S], T | None]) -> Flow[T]:
-    """What `pick` makes of the first item of which it makes something. Raises NoConnection where there is none."""
+def found_in(stream: Stream[S], pick: Callable[[S], object]) -> Flow[Any]:
+    """What `pick` makes of the first item of which it makes something, or None once it was given every item."""
     came: Any = None
     while True:
         try:
-            effect = _step(stream, came)
+            effect = step(stream, came)
         except StopIteration:
-            raise NoConnection("the stream ended before what was waited for") from None
+            return None
         if isinstance(effect, Tell):
             found = pick(effect.item)
             if found is not None:
                 return found
-            came = None
-        else:
-            came = yield from _passed_on(effect)
-
-
-def each_to(stream: Stream[S], take: Callable[[S], object]) -> Flow[None]:
-    """Give `take` every item."""
-    came: Any = None
-    while True:
-        try:
-            effect = _step(stream, came)
-        except StopIteration:
-            return
-        if isinstance(effect, Tell):
-            take(effect.item)
             came = None
         else:
             came = yield from _passed_on(effect)
@@ -49,7 +33,7 @@ def each_made(stream: Stream[S], make: Callable[[S], Iterable[T]]) -> Stream[T]:
     came: Any = None
     while True:
         try:
-            effect = _step(stream, came)
+            effect = step(stream, came)
         except StopIteration:
             return
         if isinstance(effect, Tell):
@@ -58,11 +42,6 @@ def each_made(stream: Stream[S], make: Callable[[S], Iterable[T]]) -> Stream[T]:
             came = None
         else:
             came = yield from _passed_on(effect)
-
-
-def _step(stream: Stream[Any], came: object) -> Any:
-    """What the stream asks for next, or tells."""
-    return stream.throw(came) if isinstance(came, Broken) else stream.send(came)
 
 
 def _passed_on(effect: Any) -> Flow[Any]:

@@ -33,7 +33,6 @@ class verb(Generic[S, P, T]):  # noqa: N801  # used as a decorator
     """A method with one answer."""
 
     def __init__(self, flow: Callable[Concatenate[S, P], Flow[T]]) -> None:
-        #: for other flows: `yield from Class.method.flow(self, …)`
         self.flow = flow
         self.__doc__ = flow.__doc__
         self.__name__ = flow.__name__

@@ -15,11 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from client.errors import Refused
 
-R = TypeVar("R", bound="Read")
 _BELOW = re.compile(r"_(.)")
 
 
@@ -71,9 +70,9 @@ def _plan(cls: type[Read]) -> dict[str, tuple[str, Callable[[Any], Any]]]:
     """By each field's name, the wire's, and what makes its value of the wire's."""
     hints = typing.get_type_hints(cls)
     return {
-        each.name: (each.metadata.get("wire") or camel(each.name), _converter(hints[each.name]))
+        each.name: (camel(each.name), _converter(hints[each.name]))
         for each in dataclasses.fields(cls)
-        if each.name != "fields" and each.init
+        if each.name != "fields"
     }
 
 

@@ -84,7 +84,7 @@ def end(database: Database, running: Job) -> Callable[[], None]:
 
 
 def run_longshore(
-    *words: str, environment: dict[str, str], folder: Path, stdin: str = ""
+    *words: str, environment: dict[str, str], folder: Path, stdin: str = "", stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[str]:
     """The command line, as a process without a terminal. It has the given variables and no others of ours."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LONGSHORE_")}
@@ -93,7 +93,8 @@ def run_longshore(
         env={**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **environment},
         cwd=folder,
         input=stdin,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=120,
         check=False,
@@ -104,7 +105,9 @@ def run_longshore(
 def run(served: Served, tmp_path: Path) -> Run:
     """`longshore …`, as the admin, in a folder of its own."""
 
-    def call(*words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    def call(
+        *words: str, stdin: str = "", stdout: int = subprocess.PIPE, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         environment = {
             "LONGSHORE_URL": served.url,
             "LONGSHORE_ACCOUNT": ACCOUNT,
@@ -112,6 +115,6 @@ def run(served: Served, tmp_path: Path) -> Run:
             "XDG_CONFIG_HOME": str(tmp_path / "config"),
             **variables,
         }
-        return run_longshore(*words, environment=environment, folder=tmp_path, stdin=stdin)
+        return run_longshore(*words, environment=environment, folder=tmp_path, stdin=stdin, stdout=stdout)
 
     return call

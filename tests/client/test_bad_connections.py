@@ -7,8 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
+from prometheus_client import REGISTRY
 
 from client import AsyncLongshore, Job, Longshore, NoConnection, NotNow, Refused, TooMuch
 from core.settings import Settings
@@ -64,9 +66,12 @@ def test_key_whose_rate_is_spent_waits_for_as_long_as_it_is_told_to(served: Serv
     slow = settings.model_copy(update={"rate_limit_per_second": 2, "rate_limit_burst": 1})
     told: list[str] = []
     with serving(slow) as url, Longshore(url, served.user_key, ACCOUNT, on_retry=told.append) as longshore:
+        began = time.monotonic()
         for _ in range(3):
-            assert list(longshore.jobs(limit=1)) is not None
-    assert told
+            list(longshore.jobs(limit=1))
+        lasted = time.monotonic() - began
+    # Two of the three were told to come again after a second, and came once.
+    assert len(told) == 2 and 2 <= lasted < 15
 
 
 def test_refused_for_too_long_raises_what_the_platform_said(served: Served, settings: Settings) -> None:
@@ -88,13 +93,27 @@ def test_platform_without_its_database_is_not_now(served: Served, settings: Sett
         longshore.job("any")
 
 
-def test_something_else_that_answers_there_is_named_for_what_it_is(served: Served) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        "html",
+        "[]",
+        '{"message": ""}',
+        '{"message": "no", "code": "not_found"}',
+        '{"message": "no", "code": [5]}',
+        '{"message": "no", "details": 7}',
+        '{"message": "no", "details": ["x"]}',
+        '{"message": "no", "details": [{"fieldViolations": ["x"]}]}',
+    ],
+)
+def test_something_else_that_answers_there_is_named_for_what_it_is(served: Served, body: str) -> None:
+    answered = f"HTTP/1.1 404 Not Found\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
             connection, _ = listener.accept()
             connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhtml")
+            connection.sendall(answered.encode())
             connection.close()
 
         threading.Thread(target=answer, daemon=True).start()
@@ -151,12 +170,19 @@ def test_output_is_gone_on_with_after_an_entry_by_another_client(
     assert [entry.message for entry in running.logs(regex="^t", ranks=[0])] == ["two", "three"]
 
 
+def open_streams() -> float:
+    """Of the served API, which is a thread of this process."""
+    return REGISTRY.get_sample_value("longshore_http_streams_open") or 0
+
+
 def test_wait_over_a_connection_that_breaks_ends_with_the_job(
     by_proxy: Longshore, proxy: ReplyProxy, running: Job, end: Callable[[], None]
 ) -> None:
     ended: list[str] = []
     waiter = threading.Thread(target=lambda: ended.append(by_proxy.job(running.id).wait().state), daemon=True)
+    wait_until(lambda: not open_streams(), 20, "no other test's stream is open")
     waiter.start()
+    wait_until(lambda: open_streams() == 1, 20, "the watch is open")
     proxy.cut()
     end()
     proxy.heal()
@@ -164,13 +190,68 @@ def test_wait_over_a_connection_that_breaks_ends_with_the_job(
     assert ended == ["COMPLETED"]
 
 
+def test_wait_of_some_seconds_tries_no_longer_than_those(
+    by_proxy: Longshore, proxy: ReplyProxy, running: Job
+) -> None:
+    job = by_proxy.job(running.id)
+    proxy.cut()
+    began = time.monotonic()
+    with pytest.raises(NoConnection):
+        job.wait(1)
+    assert time.monotonic() - began < 8 < by_proxy.retry_seconds
+
+
+def test_quiet_stream_that_breaks_twice_long_after_each_other_goes_on(
+    served: Served, running: Job, end: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.event_stream._PING_SECONDS", 0.1)
+    seen: list[str] = []
+    proxy = ReplyProxy(int(served.url.rpartition(":")[2]))
+    with (
+        closing(proxy),
+        Longshore(f"http://127.0.0.1:{proxy.port}", served.admin_key, ACCOUNT, retry_seconds=1) as longshore,
+    ):
+        job = longshore.job(running.id)
+        reader = threading.Thread(target=lambda: seen.extend(each.event for each in job.watch()), daemon=True)
+        reader.start()
+        for number in (1, 2):
+            wait_until(lambda n=number: seen.count("job") == n, 20, "the watch is open")  # type: ignore[misc]
+            proxy.cut()
+            broke_at = time.monotonic()
+            proxy.heal()
+            wait_until(lambda since=broke_at: time.monotonic() > since + 1.5, 10, "what was left is over")  # type: ignore[misc]
+        end()
+        reader.join(20)
+    assert seen == ["job", "job", "job", "state", "end"]
+
+
+def test_watch_that_always_breaks_after_its_snapshot_gives_up_in_time(
+    served: Served, running: Job, proxy: ReplyProxy
+) -> None:
+    told: list[str] = []
+    snapshots, began = 0, time.monotonic()
+    with (
+        Longshore(
+            f"http://127.0.0.1:{proxy.port}", served.admin_key, ACCOUNT, retry_seconds=2, on_retry=told.append
+        ) as longshore,
+        pytest.raises(NoConnection),
+    ):
+        for change in longshore.job(running.id).watch():
+            assert change.event == "job" and time.monotonic() < began + 15
+            snapshots += 1
+            proxy.cut()
+            proxy.heal()
+    assert snapshots > 1 and len(told) == snapshots - 1
+
+
 def test_stream_of_a_key_that_is_revoked_ends_with_its_refusal(served: Served, running: Job) -> None:
     with Longshore(served.url, served.admin_key, ACCOUNT) as admin:
         key = admin.create_key("short")
-        with Longshore(served.url, key.key, ACCOUNT) as longshore:
+        told: list[str] = []
+        with Longshore(served.url, key.key, ACCOUNT, on_retry=told.append) as longshore:
             changes = longshore.job(running.id).watch()
             assert next(changes).event == "job"
             admin.revoke_key(key.key_id)
             with pytest.raises(Refused) as refused:
                 list(changes)
-    assert refused.value.status == 401
+    assert refused.value.status == 401 and told == ["the stream ended; trying again"]

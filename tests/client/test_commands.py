@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from client import Job
+from client import Job, Longshore
 from client.command_line.app import app
 from core.settings import Settings
 from deploy.secret_keys import ensure_keys
@@ -78,6 +80,24 @@ def test_logs_are_told_whole_by_rank_by_pattern_and_to_the_end(
     assert followed.returncode == 0 and len(followed.stdout.splitlines()) == 4
 
 
+def test_wait_of_more_jobs_than_an_account_may_stream_takes_them_in_turn(
+    run: Run, settings: Settings, served: Served
+) -> None:
+    narrow = settings.model_copy(update={"max_streams_per_account": 20})
+    with serving(narrow) as url, Longshore(url, served.admin_key, "acme") as longshore:
+        jobs = [longshore.submit(image=IMAGE, pool="default") for _ in range(22)]
+        ids = [job.id for job in jobs]
+        late = run("wait", "--timeout", "4s", *ids, LONGSHORE_URL=url)
+        assert late.returncode == 75 and "trying again" not in late.stderr, late.stderr
+        for job in jobs:
+            job.cancel()
+        waited = run("wait", *ids, "--json", LONGSHORE_URL=url)
+        assert (
+            waited.returncode == 143
+            and [each["state"] for each in json.loads(waited.stdout)] == ["CANCELLED"] * 22
+        )
+
+
 def test_dry_run_says_what_would_be_and_makes_nothing(run: Run) -> None:
     body = json.dumps({"imageRef": IMAGE, "numRanks": 2, "nodePoolId": "default", "displayName": "dry"})
     said = run("explain", "--body", "-", stdin=body)
@@ -89,6 +109,30 @@ def test_clone_changes_one_variable_and_keeps_the_others(run: Run) -> None:
     source = run("submit", "-d", "--image", IMAGE, "-e", "A=1", "-e", "B=2", "true").stdout.strip()
     copy = json.loads(run("clone", "-d", "--json", source, "-e", "B=3").stdout)
     assert copy["envVars"] == {"A": "1", "B": "3"}
+
+
+def test_clone_changes_one_resource_clock_and_policy_and_keeps_the_others(run: Run, longshore: Longshore) -> None:
+    source = longshore.submit(
+        image=IMAGE,
+        pool="default",
+        cpu=2,
+        memory="1Gi",
+        queue_timeout=3600,
+        run_timeout=60,
+        python=["x.py"],
+        fields={"retryPolicy": {"maxAttempts": 2, "rules": [{"action": "FAIL", "exitCodes": ["3"]}]}},
+    )
+    rules = source.fields["retryPolicy"]["rules"]
+    words = ["--memory", "2Gi", "--timeout", "5m", "--attempts", "4"]
+    done = run("clone", "-d", "--json", source.id, *words)
+    assert done.returncode == 0, done.stderr
+    copy = json.loads(done.stdout)
+    assert (copy["resources"]["cpu"], copy["resources"]["memory"]) == (source.fields["resources"]["cpu"], "2Gi")
+    assert (copy["timeouts"]["queue"], copy["timeouts"]["run"]) == ("3600s", "300s")
+    assert (copy["retryPolicy"]["maxAttempts"], copy["retryPolicy"]["rules"]) == (4, rules)
+    other = run("clone", "-d", "--json", source.id, "--body", "-", stdin='{"shellExecutor": {"command": "true"}}')
+    assert other.returncode == 0, other.stderr
+    assert "pythonExecutor" not in json.loads(other.stdout)
 
 
 def test_users_and_keys_are_listed_and_changed(run: Run) -> None:
@@ -164,8 +208,52 @@ def test_what_goes_wrong_is_one_line_on_stderr_with_a_code_of_its_own(
     assert done.stderr.startswith("longshore: ") and done.stderr.count("\n") == 1 and said in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["ps"], ["ps", "--json"], ["logs", "JOB"], ["logs", "-f", "JOB"], ["show", "JOB"], ["--help"]]
+)
+def test_output_that_nobody_reads_is_the_end_without_a_word(
+    run: Run, running: Job, say: Say, end: Callable[[], None], words: list[str]
+) -> None:
+    say(0, "step 1")
+    end()
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run(*(running.id if word == "JOB" else word for word in words), stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_wrong_key_and_no_platform_have_their_codes(run: Run) -> None:
     assert run("ps", LONGSHORE_API_KEY="lsk_wrong").returncode == 77
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        gone = run("ps", LONGSHORE_URL=f"http://127.0.0.1:{taken.getsockname()[1]}")
+    assert gone.returncode == 69 and "cannot be reached" in gone.stderr and gone.stdout == ""
+
+
+def test_longshore_alone_is_its_help(run: Run) -> None:
+    alone = run()
+    assert (alone.returncode, alone.stderr) == (0, "") and alone.stdout == run("--help").stdout
+    assert "submit" in alone.stdout
+
+
+def test_explain_takes_json_behind_the_job_too(run: Run, running: Job) -> None:
+    behind, before = run("explain", running.id, "--json"), run("explain", "--json", running.id)
+    assert behind.returncode == 0 and json.loads(behind.stdout) == json.loads(before.stdout)
+    assert run("explain", running.id, "--jsonn").returncode == 2
+
+
+def test_cancel_goes_on_after_jobs_that_cannot_be_and_says_why(
+    run: Run, longshore: Longshore, running: Job, end: Callable[[], None]
+) -> None:
+    end()
+    other = longshore.submit(image=IMAGE, pool="default")
+    done = run("cancel", running.id, "nosuch", other.id)
+    assert done.returncode == 1 and other.wait(10).state == "CANCELLED"
+    [cancelled, unknown, ended] = done.stderr.splitlines()
+    assert other.id in cancelled and "nosuch" in unknown and ended.startswith("longshore: "), done.stderr
 
 
 def test_every_command_has_help_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:

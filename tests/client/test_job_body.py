@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from client import NotSendable
-from client.calls.job_body import job_body, span
+from client.calls.job_body import job_body, over, span
 from client.calls.job_files import MAX_BYTES, files_of
 from client.command_line.commands.job_options import body_of
 
@@ -109,6 +110,49 @@ def test_whole_body_of_a_file_is_overlaid_by_options() -> None:
     put("job.json", '{"nodePoolId": "gpus", "numRanks": 2, "displayName": "x"}')
     body = body_of({"body": Path("job.json"), "ranks": 4}, [], pool="default")
     assert body == {"nodePoolId": "gpus", "numRanks": 4, "displayName": "x"}
+
+
+def test_option_changes_its_part_of_a_map_of_the_body_and_leaves_the_rest() -> None:
+    put("a.txt", "new")
+    whole = {
+        "resources": {"cpu": "2", "memory": "1Gi"},
+        "timeouts": {"queue": "60s", "run": "1s"},
+        "retryPolicy": {"maxAttempts": 1, "rules": [{"action": "FAIL"}]},
+        "envVars": {"A": "1", "B": "2"},
+        "secretEnvVars": {"S": "s"},
+        "annotations": {"team": "vision"},
+        "nodeLabels": {"disk": "ssd"},
+        "files": {"a.txt": "old", "b.txt": "b"},
+    }
+    put("job.json", json.dumps(whole))
+    options = {
+        "memory": "4Gi",
+        "run_timeout": "10m",
+        "attempts": 3,
+        "env": ["B=3"],
+        "secret_env": ["T=t"],
+        "annotations": ["run=7"],
+        "labels": ["gpu=a100"],
+        "files": [Path("a.txt")],
+    }
+    assert body_of({"body": Path("job.json"), **options}) == {
+        "resources": {"cpu": "2", "memory": "4Gi"},
+        "timeouts": {"queue": "60s", "run": "600s"},
+        "retryPolicy": {"maxAttempts": 3, "rules": [{"action": "FAIL"}]},
+        "envVars": {"A": "1", "B": "3"},
+        "secretEnvVars": {"S": "s", "T": "t"},
+        "annotations": {"team": "vision", "run": "7"},
+        "nodeLabels": {"disk": "ssd", "gpu": "a100"},
+        "files": {"a.txt": "new", "b.txt": "b"},
+    }
+    assert over({"resources": None}, {"resources": {"cpu": "1"}}) == {"resources": {"cpu": "1"}}
+    assert over({"resources": {"cpu": "1"}}, {"resources": None}) == {"resources": None}
+
+
+def test_command_takes_the_place_of_whatever_a_body_runs() -> None:
+    put("job.json", '{"pythonExecutor": {"target": "x.py"}, "numRanks": 2}')
+    assert body_of({"body": Path("job.json")}, ["true"]) == {"shellExecutor": {"command": "true"}, "numRanks": 2}
+    assert "pythonExecutor" in body_of({"body": Path("job.json")})
 
 
 def test_script_that_is_not_here_is_refused_with_the_way_to_run_one_of_the_image() -> None:

@@ -21,6 +21,7 @@ from client import (
     TimeIsUp,
 )
 from tests.api.conftest import ACCOUNT, IMAGE, Served
+from tests.client.conftest import Say
 
 
 def test_submission_is_answered_with_every_field_that_it_said(longshore: Longshore) -> None:
@@ -126,6 +127,19 @@ def test_wait_ends_with_the_job_and_gives_up_in_time(
         running.exit_code()
     end()
     assert running.wait().state == running.wait(5).state == "COMPLETED" and running.exit_code() == 0
+
+
+def test_output_with_separators_of_lines_that_are_no_line_feeds_is_followed_as_it_is(
+    served: Served, running: Job, say: Say, end: Callable[[], None]
+) -> None:
+    say(0, "a\u2028b\u0085c", "after")
+    end()
+
+    async def follow() -> list[str]:
+        async with AsyncLongshore(served.url, served.admin_key, ACCOUNT) as looped:
+            return [entry.message async for entry in (await looped.job(running.id)).follow()]
+
+    assert [entry.message for entry in running.follow()] == asyncio.run(follow()) == ["a\u2028b\u0085c", "after"]
 
 
 def test_cancelled_job_has_its_own_exit_code_and_delete_is_the_end_of_it(longshore: Longshore) -> None:

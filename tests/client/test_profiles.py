@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import certifi
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client import SettingsMissing
+from client import Longshore, SettingsMissing
 from client.profiles import Profile, Profiles, profiles_file, read_profiles, settings_of, write_profiles
 
 WORK = Profile("https://work.example", "vision", "lsk_work", "gpus")
@@ -72,6 +73,21 @@ def test_url_that_is_none_is_refused(url: str, tmp_path: Path) -> None:
 def test_profile_that_is_not_there_is_refused_with_those_that_are(file: Path) -> None:
     with pytest.raises(SettingsMissing, match="work, home"):
         settings_of(Profile(), "play", {}, file)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_ca_file_that_cannot_be_used_is_refused_by_its_path(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SettingsMissing, match=str(path)):
+        Longshore("https://work.example", "lsk_x", "vision", ca_file=str(path))
+
+
+def test_ca_file_of_certificates_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text(Path(certifi.where()).read_text())
+    Longshore("https://work.example", "lsk_x", "vision", ca_file=str(path)).close()
 
 
 def test_place_follows_xdg() -> None:

@@ -99,6 +99,16 @@ def test_event_is_whole_at_its_empty_line_and_pings_are_none() -> None:
     assert events == [ServerEvent("log", {"a": 1}, "7"), ServerEvent("end", {}, "")]
 
 
+def test_event_comes_whole_from_pieces_cut_anywhere_and_a_line_ends_at_a_line_feed_alone() -> None:
+    text = 'event: log\r\nid: 7\r\ndata: {"message": "a\u2028b\u0085c\u2029d"}\r\n\r\n: ping\r\n\r\n'
+    for cut in range(len(text)):
+        reader = EventReader()
+        lines = reader.lines(text[:cut]) + reader.lines(text[cut:])
+        assert [event for line in lines if (event := reader.read(line))] == [
+            ServerEvent("log", {"message": "a\u2028b\u0085c\u2029d"}, "7")
+        ]
+
+
 def test_delays_grow_within_their_budget_and_never_undercut_what_was_asked() -> None:
     patience = Patience(1000)
     delays = [patience.next_delay() for _ in range(8)]

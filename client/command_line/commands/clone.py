@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from client.calls.job_body import over
 from client.calls.job_verbs import AsyncJob
 from client.command_line.commands import job_options as of
 from client.command_line.commands.submit import Detach, made_and_followed
@@ -40,13 +41,13 @@ def clone(
 
     async def make(longshore: AsyncLongshore) -> AsyncJob:
         changes = of.body_of(options)
-        old = await longshore.job(source) if env or parameters else None
-        if old is not None and env:
-            # The wire replaces a map as a whole; here one variable is changed.
-            changes["envVars"] = {**old.env_vars, **changes["envVars"]}
-        if old is not None and parameters:
+        old = await longshore.job(source)
+        if parameters:
             changes["notebookExecutor"] = of.with_parameters(old.notebook_executor, parameters)
-        return await longshore.clone_body(source, changes, job_id)
+        # The wire replaces a map as a whole; here one variable, one clock is changed. Fields that are not named
+        # are left to the platform: of what a job is read as, some cannot be sent.
+        whole = over(old.fields, changes)
+        return await longshore.clone_body(source, {name: whole[name] for name in changes}, job_id)
 
     return made_and_followed(session, make, detach=detach)
 

@@ -8,10 +8,14 @@ from typing import Annotated
 import typer
 
 from client.calls.job_verbs import AsyncJob, Job
+from client.command_line.exits import sentence
 from client.command_line.following import tell_end
 from client.command_line.session import FOLLOW_SECONDS, JobIds, Json, Session, session_of
 from client.command_line.spans import seconds_of
-from client.errors import TimeIsUp
+from client.errors import Invalid, NotAllowed, NotFound, Refused, TimeIsUp
+
+#: Each job that is waited for holds a stream open. The account's are counted, and others want some too.
+_MOST_STREAMS = 20
 
 
 def wait(
@@ -31,7 +35,8 @@ async def _wait(session: Session, job_ids: list[str], seconds: float | None, sai
     async with session.looped() as longshore:
         jobs = [await longshore.job(each) for each in job_ids]
         longshore.retry_seconds = FOLLOW_SECONDS
-        waits: list[asyncio.Future[AsyncJob]] = [asyncio.ensure_future(job.wait()) for job in jobs]
+        room = asyncio.Semaphore(_MOST_STREAMS)
+        waits = [asyncio.ensure_future(_ended(job, room)) for job in jobs]
         try:
             async with asyncio.timeout(seconds):
                 ended: list[AsyncJob] = await asyncio.gather(*waits)
@@ -50,17 +55,31 @@ async def _wait(session: Session, job_ids: list[str], seconds: float | None, sai
         return next((code for code in codes if code), 0)
 
 
+async def _ended(job: AsyncJob, room: asyncio.Semaphore) -> AsyncJob:
+    async with room:
+        return await job.wait()
+
+
 def _is_done(waited: asyncio.Future[AsyncJob]) -> bool:
     return waited.done() and not waited.cancelled() and waited.exception() is None
 
 
 def cancel(context: typer.Context, job_ids: JobIds, as_json: Json = False) -> int:
-    """Stop jobs; again is no error."""
+    """Stop jobs, each that can be; again is no error."""
     session = session_of(context, as_json)
+    errors: list[Refused] = []
     for job_id in job_ids:
-        job = session.longshore.job(job_id)
-        job.cancel()
-        _tell(session, job, "is being cancelled")
+        try:
+            job = session.longshore.job(job_id)
+            job.cancel()
+        except (Invalid, NotAllowed, NotFound) as error:  # of this job alone
+            errors.append(error)
+        else:
+            _tell(session, job, "is being cancelled")
+    for other in errors[1:]:
+        session.screen.fail(sentence(other))
+    if errors:
+        raise errors[0]
     return 0
 
 
@@ -72,11 +91,7 @@ def rm(
     """Delete jobs with their output, all of them or none; those that live are stopped first."""
     session = session_of(context, as_json)
     session.longshore.delete_jobs(job_ids)
-    if as_json:
-        session.screen.json([{"id": each} for each in job_ids])
-    else:
-        session.screen.say(f"deleted: {', '.join(job_ids)}")
-    return 0
+    return session.screen.done([{"id": each} for each in job_ids], f"deleted: {', '.join(job_ids)}")
 
 
 def _tell(session: Session, job: Job, what: str) -> None:

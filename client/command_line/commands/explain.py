@@ -42,8 +42,12 @@ def explain(
     longshore explain --dry-run --ranks 64 -- python train.py
     """
     options = {name: value for name, value in locals().items() if name not in _NOT_OF_THE_JOB}
+    is_of_job = not dry_run and body is None
+    if is_of_job and words is not None and words[1:] == ["--json"]:
+        # Options end at the first word, for the sake of commands; an id has none of its own.
+        words, as_json = words[:1], True
     session = session_of(context, as_json)
-    if dry_run or body is not None:
+    if not is_of_job:
         wanted = of.body_of(options, words or [], pool=session.pool)
         return _tell(session, session.longshore.check_body(wanted))
     if not words or len(words) > 1:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from client.calls.job_body import job_body
+from client.calls.job_body import job_body, over
 from client.calls.job_files import name_there
 from client.command_line.spans import seconds_of
 from client.errors import NotSendable
@@ -86,7 +86,7 @@ def body_of(options: Mapping[str, Any], words: Sequence[str] = (), *, pool: str 
     if parameters and "notebook" not in what:
         raise typer.BadParameter("--parameter is for a notebook; other programs take arguments, or -e variables")
     body = job_body({**given, **what, "files": [*files, *sent]})
-    merged = {**whole, **body}
+    merged = over(whole, body)
     if pool:
         merged.setdefault("nodePoolId", pool)
     return merged

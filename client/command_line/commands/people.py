@@ -9,6 +9,7 @@ import typer
 
 from client.command_line.session import Json, session_of
 from client.command_line.spans import ago, clock, now, seconds_of
+from client.reads.people import ApiKey
 
 users_app = typer.Typer(help="List, add and remove users.", invoke_without_command=True, rich_markup_mode=None)
 keys_app = typer.Typer(help="List, make and revoke API keys.", invoke_without_command=True, rich_markup_mode=None)
@@ -20,13 +21,11 @@ def users(context: typer.Context, as_json: Json = False) -> int:
     if context.invoked_subcommand is not None:
         return 0
     session = session_of(context, as_json)
-    found = list(session.longshore.users())
-    if as_json:
-        session.screen.json([dict(user.fields) for user in found])
-        return 0
-    rows = [(user.id, user.email, user.role, user.display_name) for user in found]
-    session.screen.table(("ID", "E-MAIL", "ROLE", "NAME"), rows)
-    return 0
+    return session.screen.listed(
+        session.longshore.users(),
+        ("ID", "E-MAIL", "ROLE", "NAME"),
+        lambda user: (user.id, user.email, user.role, user.display_name),
+    )
 
 
 @users_app.command("add")
@@ -55,11 +54,7 @@ def remove_user(
     """Remove a user; their keys end, their jobs stay."""
     session = session_of(context, as_json)
     session.longshore.delete_user(user_id)
-    if as_json:
-        session.screen.json({"id": user_id})
-    else:
-        session.screen.say(f"removed: {user_id}")
-    return 0
+    return session.screen.done({"id": user_id}, f"removed: {user_id}")
 
 
 @keys_app.callback()
@@ -68,23 +63,12 @@ def keys(context: typer.Context, as_json: Json = False) -> int:
     if context.invoked_subcommand is not None:
         return 0
     session = session_of(context, as_json)
-    found = list(session.longshore.api_keys())
-    if as_json:
-        session.screen.json([dict(key.fields) for key in found])
-        return 0
-    moment = now()
-    rows = [
-        (
-            key.key_id,
-            key.email,
-            f"{ago(key.last_used_time, moment)} ago" if key.last_used_time else "never",
-            clock(key.expire_time)[:10] or "never",
-            key.display_name,
-        )
-        for key in found
-    ]
-    session.screen.table(("ID", "OF", "USED", "EXPIRES", "NAME"), rows)
-    return 0
+    return session.screen.listed(session.longshore.api_keys(), ("ID", "OF", "USED", "EXPIRES", "NAME"), _key_row)
+
+
+def _key_row(key: ApiKey) -> tuple[str, ...]:
+    used = f"{ago(key.last_used_time, now())} ago" if key.last_used_time else "never"
+    return key.key_id, key.email, used, clock(key.expire_time)[:10] or "never", key.display_name
 
 
 @keys_app.command("new")
@@ -114,8 +98,4 @@ def revoke_key(
     """End a key, by its id: within a second it opens nothing."""
     session = session_of(context, as_json)
     session.longshore.revoke_key(key_id)
-    if as_json:
-        session.screen.json({"id": key_id})
-    else:
-        session.screen.say(f"revoked: {key_id}")
-    return 0
+    return session.screen.done({"id": key_id}, f"revoked: {key_id}")

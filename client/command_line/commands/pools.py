@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from client.command_line.session import Json, Session, session_of
-from client.reads.pools import Node
+from client.reads.pools import Node, NodePool
 
 Pool = Annotated[str | None, typer.Option("--pool", help="The node's pool; the profile's, else default.")]
 NodeId = Annotated[str, typer.Argument(metavar="NODE", help="A node's id.")]
@@ -16,18 +16,7 @@ NodeId = Annotated[str, typer.Argument(metavar="NODE", help="A node's id.")]
 def pools(context: typer.Context, as_json: Json = False) -> int:
     """List pools, and what goes on in them."""
     session = session_of(context, as_json)
-    found = list(session.longshore.pools())
-    if as_json:
-        session.screen.json([dict(pool.fields) for pool in found])
-        return 0
-    rows = []
-    for pool in found:
-        stats = pool.node_pool_stats
-        jobs = [f"{count} {state.lower()}" for state, count in stats.batch_job_count.items() if count]
-        image = str(pool.docker_node_pool.get("defaultImageRef", ""))
-        rows.append((pool.id, str(stats.node_count), ", ".join(jobs) or "none", image))
-    session.screen.table(("POOL", "NODES", "JOBS", "IMAGE"), rows)
-    return 0
+    return session.screen.listed(session.longshore.pools(), ("POOL", "NODES", "JOBS", "IMAGE"), _pool_row)
 
 
 def nodes(
@@ -37,16 +26,10 @@ def nodes(
 ) -> int:
     """List the nodes of a pool; for admins."""
     session = session_of(context, as_json)
-    found = list(session.longshore.nodes(pool or session.pool))
-    if as_json:
-        session.screen.json([dict(node.fields) for node in found])
-        return 0
-    rows = [
-        (node.id, node.state, f"{node.slots_in_use}/{node.slots}", str(node.gpus or ""), _disk(node), node.status)
-        for node in found
-    ]
-    session.screen.table(("NODE", "STATE", "SLOTS", "GPUS", "FREE", "STATUS"), rows, folds=True)
-    return 0
+    found = session.longshore.nodes(pool or session.pool)
+    return session.screen.listed(
+        found, ("NODE", "STATE", "SLOTS", "GPUS", "FREE", "STATUS"), _node_row, folds=True
+    )
 
 
 def drain(context: typer.Context, node: NodeId, pool: Pool = None, as_json: Json = False) -> int:
@@ -62,12 +45,17 @@ def undrain(context: typer.Context, node: NodeId, pool: Pool = None, as_json: Js
 
 
 def _tell(session: Session, node: Node) -> int:
-    if session.screen.as_json:
-        session.screen.json(dict(node.fields))
-    else:
-        session.screen.say(f"{node.id} is {node.state.lower()}: {node.status}")
-    return 0
+    return session.screen.done(dict(node.fields), f"{node.id} is {node.state.lower()}: {node.status}")
 
 
-def _disk(node: Node) -> str:
-    return "" if node.free_disk_bytes is None else f"{node.free_disk_bytes / (1 << 30):.0f} GiB"
+def _pool_row(pool: NodePool) -> tuple[str, ...]:
+    stats = pool.node_pool_stats
+    jobs = [f"{count} {state.lower()}" for state, count in stats.batch_job_count.items() if count]
+    image = str(pool.docker_node_pool.get("defaultImageRef", ""))
+    return pool.id, str(stats.node_count), ", ".join(jobs) or "none", image
+
+
+def _node_row(node: Node) -> tuple[str, ...]:
+    slots = f"{node.slots_in_use}/{node.slots}"
+    disk = "" if node.free_disk_bytes is None else f"{node.free_disk_bytes / (1 << 30):.0f} GiB"
+    return node.id, node.state, slots, str(node.gpus or ""), disk, node.status

@@ -65,7 +65,7 @@ def add(
     found = read_profiles(path)
     named = {**found.named, name: Profile(url, account, key, pool, ca_file)}
     write_profiles(path, Profiles(named, found.default or name))
-    return _tell(context, name, f"{name} is in {path}", as_json=as_json)
+    return session_of(context, as_json).screen.done({"name": name}, f"{name} is in {path}")
 
 
 @app.command("use")
@@ -75,7 +75,7 @@ def use(context: typer.Context, name: Name, as_json: Json = False) -> int:
     found = read_profiles(path)
     _refuse_unknown(found, name)
     write_profiles(path, replace(found, default=name))
-    return _tell(context, name, f"{name} is used where no profile is named", as_json=as_json)
+    return session_of(context, as_json).screen.done({"name": name}, f"{name} is used where no profile is named")
 
 
 @app.command("rm")
@@ -86,16 +86,7 @@ def remove(context: typer.Context, name: Name, as_json: Json = False) -> int:
     _refuse_unknown(found, name)
     named = {each: profile for each, profile in found.named.items() if each != name}
     write_profiles(path, Profiles(named, "" if found.default == name else found.default))
-    return _tell(context, name, f"removed: {name}", as_json=as_json)
-
-
-def _tell(context: typer.Context, name: str, sentence: str, *, as_json: bool) -> int:
-    screen = session_of(context, as_json).screen
-    if as_json:
-        screen.json({"name": name})
-    else:
-        screen.say(sentence)
-    return 0
+    return session_of(context, as_json).screen.done({"name": name}, f"removed: {name}")
 
 
 def _refuse_unknown(found: Profiles, name: str) -> None:

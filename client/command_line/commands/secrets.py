@@ -20,17 +20,11 @@ def secrets(context: typer.Context, as_json: Json = False) -> int:
     if context.invoked_subcommand is not None:
         return 0
     session = session_of(context, as_json)
-    found = list(session.longshore.secrets())
-    if as_json:
-        session.screen.json([dict(secret.fields) for secret in found])
-        return 0
-    moment = now()
-    rows = [
-        (secret.id, secret.key_name, f"{ago(secret.update_time, moment)} ago", secret.created_by)
-        for secret in found
-    ]
-    session.screen.table(("ID", "NAME", "CHANGED", "BY"), rows)
-    return 0
+    return session.screen.listed(
+        session.longshore.secrets(),
+        ("ID", "NAME", "CHANGED", "BY"),
+        lambda secret: (secret.id, secret.key_name, f"{ago(secret.update_time, now())} ago", secret.created_by),
+    )
 
 
 @app.command("set")
@@ -72,8 +66,4 @@ def remove_secret(
     """Remove a secret; jobs that name it and have not been launched will fail."""
     session = session_of(context, as_json)
     session.longshore.delete_secret(secret_id)
-    if as_json:
-        session.screen.json({"id": secret_id})
-    else:
-        session.screen.say(f"removed: {secret_id}")
-    return 0
+    return session.screen.done({"id": secret_id}, f"removed: {secret_id}")
