@@ -23,6 +23,8 @@ from core.errors import NotFound, Unavailable
 _PART_BYTES, _PARTS_AT_ONCE = 8 << 20, 4
 #: A single request is repeated for so long; whoever writes or reads knows better what to do after that.
 _RETRIED_FOR = timedelta(seconds=20)
+#: What providers answer, with 404, where the bucket itself is missing: that says nothing of the objects in it.
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 #: Of a list, and of a reading, what is asked for at a time.
 _NAMES, _READ_BYTES = 1000, 1 << 20
 
@@ -117,15 +119,16 @@ class ObjectStore:
 def _translated(path: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:
-        raise NotFound(f"the object store has no {path}") from error
     except InvalidPathError:
         raise
     except (BaseError, OSError) as error:
-        lines = str(error).strip().splitlines()
-        raise Unavailable(
-            f"the object store does not answer for {path}: {lines[0] if lines else error!r}"
-        ) from error
+        said = str(error).strip()
+        if any(words in said for words in _NO_BUCKET):
+            raise Unavailable(f"the object store has no bucket, so it does not answer for {path}") from error
+        if isinstance(error, FileNotFoundError):
+            raise NotFound(f"the object store has no {path}") from error
+        first = said.splitlines()[0] if said else repr(error)
+        raise Unavailable(f"the object store does not answer for {path}: {first}") from error
 
 
 def _keep(folder: Path, path: str) -> None:

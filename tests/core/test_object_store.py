@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socket
 
 import pytest
 
 from core.errors import NotFound, Unavailable
 from core.object_store import ObjectStore
+from tests.lab.bucket import Bucket
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    made = Bucket(tmp_path_factory.mktemp("s3"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in made.variables.items():
+            patch.setenv(name, value)
+        yield made
+    made.stop()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ObjectStore:
-    return ObjectStore(f"file://{tmp_path}/not%20there/yet")
+def filled(bucket: Bucket) -> Iterator[Bucket]:
+    bucket.drop()
+    bucket.make()
+    yield bucket
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "folder":
+        return ObjectStore(f"file://{tmp_path}/not%20there/yet")
+    return ObjectStore(request.getfixturevalue("filled").url)
 
 
 def test_object_is_read_as_it_was_written_whole_in_part_and_in_pieces(store: ObjectStore) -> None:
@@ -75,6 +97,46 @@ def test_store_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file where a folder is to be")
     with pytest.raises(Unavailable, match="does not answer for logs/a"):
         store.write("logs/a", [b"1"])
+
+
+def test_parts_that_fail_leave_nothing_in_a_bucket_that_costs_and_is_not_seen(filled: Bucket) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"x" * 20_000_000
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ObjectStore(filled.url).write("a/b", failing())
+    assert filled.names() == []
+    assert not filled.has_unfinished()
+
+
+def test_bucket_that_is_missing_is_unavailable_and_says_nothing_of_its_objects(filled: Bucket) -> None:
+    store = ObjectStore(filled.url)
+    store.write("a/b", [b"there"])
+    filled.drop()
+    for call in (
+        lambda: store.write("a/b", [b"1"]),
+        lambda: store.write("a/large", [b"1" * 20_000_000]),
+        lambda: store.read("a/b"),
+        lambda: store.read("a/b", start=0, length=1),
+        lambda: list(store.stream("a/b")),
+        lambda: list(store.paths_below("a/")),
+        lambda: store.remove(["a/b"]),
+    ):
+        with pytest.raises(Unavailable, match="has no bucket"):
+            call()
+
+
+def test_bucket_that_nobody_serves_is_unavailable_in_bounded_time(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket() as unserved:
+        unserved.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unserved.getsockname()[1]}")
+        store, begun = ObjectStore(bucket.url), time.monotonic()
+        with pytest.raises(Unavailable, match="does not answer for a/b"):
+            store.read("a/b")
+    assert time.monotonic() - begun < 40
 
 
 @pytest.mark.parametrize("url", ["", "/a/folder", "http://example.test/a", "memory:///", "s3:///no-bucket"])
