@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from core.errors import NodeUnreachable
 from deploy.certificates import Authority, Validity
+from tests.faults.harness.chaos import let_pass
 from tests.lab.hosts import Host, Hosts, can_make_hosts
 from tests.lab.images import BUSYBOX
 from tests.lab.platform import Platform, wait_until
@@ -241,6 +243,24 @@ def test_port_without_tls_is_said(hosts: Hosts, host: Host, ask: Ask) -> None:
             serving.call_soon_threadsafe(serving.stop)
             thread.join(10)
             serving.close()
+
+
+def test_create_that_was_given_up_while_its_host_was_cut_off_never_arrives(hosts: Hosts, host: Host) -> None:
+    steps = DockerSteps(host.endpoint, timeout_seconds=2, access=EngineAccess(hosts.client_certificates))
+    # The connection on which it is sent is there before the cut, as those of a worker are.
+    steps._api.version()
+    host.cut()
+    try:
+        with pytest.raises(requests.exceptions.RequestException):
+            steps._api.create_container(BUSYBOX, "true", name="given-up")
+        # So long do packets wait for the address of a neighbour, whatever became of their connection (arp(7)).
+        let_pass(4)
+    finally:
+        host.heal()
+    wait_until(host.engine.ping, 30, "the host is back")
+    # More than has passed since it was sent: a kernel doubles the time from one try to the next.
+    let_pass(8)
+    assert [each.name for each in host.engine.containers.list(all=True)] == []
 
 
 def test_engine_has_no_port_without_tls(host: Host) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,7 +20,13 @@ from aiodocker.exceptions import DockerError
 
 from core.errors import NodeUnreachable
 from worker.docker_engine.faults import call_fault
-from worker.docker_engine.transport import EngineAccess, plain_url, ssh_tunnel, tls_files
+from worker.docker_engine.transport import (
+    FORGETS_WHEN_CLOSED,
+    EngineAccess,
+    plain_url,
+    ssh_tunnel,
+    tls_files,
+)
 from worker.measures import engine_call
 
 _CONNECT_SECONDS = 5.0
@@ -56,7 +63,7 @@ class EngineCalls:
             connector = aiohttp.UnixConnector(path, limit=0)
             url = "unix://localhost"
         elif endpoint.startswith("tcp://"):
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._context or True)
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._context or True, socket_factory=_forgetting_socket)
             url = plain_url(endpoint)
             if self._context is not None:
                 url = url.replace("http://", "https://", 1)
@@ -148,6 +155,14 @@ class EngineCalls:
         if self._tunnel is not None and (said := await asyncio.to_thread(self._tunnel.fault)) is not None:
             return NodeUnreachable(said)
         return NodeUnreachable(f"the engine at {self._endpoint} does not answer: {why}")
+
+
+def _forgetting_socket(address: tuple[Any, ...]) -> socket.socket:
+    """What is given up is given up on the way too."""
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(*FORGETS_WHEN_CLOSED)
+    return made
 
 
 class _Missing:

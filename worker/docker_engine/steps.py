@@ -14,12 +14,14 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.tls import TLSConfig
 from docker.transport import UnixHTTPAdapter
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
 
 from core.errors import EngineError, ImagePlatformMismatch, NameTaken, NodeUnreachable
 from worker.docker_engine.facts import DEFAULT_BRIDGE, command_of, digest_of, engine_time, observation, user_of
 from worker.docker_engine.faults import call_fault
 from worker.docker_engine.payload import container_payload, network_payload
-from worker.docker_engine.transport import EngineAccess, ssh_tunnel, tls_files
+from worker.docker_engine.transport import FORGETS_WHEN_CLOSED, EngineAccess, ssh_tunnel, tls_files
 from worker.engine import ContainerSpec, ImageFacts, NetworkSpec, Observation
 from worker.image_names import is_named
 from worker.measures import engine_call
@@ -50,6 +52,14 @@ class _OnePool(UnixHTTPAdapter):
         return super().get_connection(_SOCKETS, proxies)
 
 
+class _Forgetting(HTTPAdapter):
+    """The way to an engine over TCP: what is given up is given up on the way too."""
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
+        options = [*HTTPConnection.default_socket_options, FORGETS_WHEN_CLOSED]
+        super().init_poolmanager(connections, maxsize, block, socket_options=options, **more)
+
+
 class _Client(docker.APIClient):
     """docker-py's client, kept from what the process's environment says of proxies and authorities.
 
@@ -62,6 +72,9 @@ class _Client(docker.APIClient):
         super().__init__(base_url=base_url, timeout=timeout, max_pool_size=max_pool_size, **more)
         if base_url.startswith("unix://"):
             self.mount(_SOCKETS, _OnePool(f"http+{base_url}", timeout, max_pool_size=max_pool_size))
+        else:
+            for scheme in ("http://", "https://"):
+                self.mount(scheme, _Forgetting(pool_maxsize=max_pool_size))
 
 
 class DockerSteps:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,10 @@ from core.errors import NodeUnreachable
 from core.settings import Settings
 from worker.docker_engine.ssh_tunnel import SshTunnel
 
+#: A connection of this option that is closed is reset, and forgets what it has not delivered (tcp(7), SO_LINGER).
+#: Else the kernel goes on sending for minutes: a create that was given up while a host was cut off would arrive
+#: when it is back, and make a second container where the first, of another try, has run and gone meanwhile.
+FORGETS_WHEN_CLOSED = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 _DIAGNOSIS_SECONDS = 5.0
 #: An engine that has nothing against our certificate waits for a request for so long.
 _REFUSAL_SECONDS = 1.0
