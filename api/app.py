@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
+from starlette.types import Scope
 
 from api import (
     accounts,
@@ -36,10 +37,12 @@ from core.event_log import configure_logging
 from core.object_store import ObjectStore
 from core.queue import Bell, make_celery
 from core.settings import Settings, load_settings
+from core.tracing import configure_tracing
 
 #: Requests served at the same time by one process. Each holds at most one connection, so that nobody waits
 #: for a connection that another waiting thread holds back.
 THREADS = 16
+_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 #: What asks the database beside the threads of requests: who used his key, what has become of jobs, what they have
 #: printed, whether it answers, the platform's figures.
 _LOOKERS = 5
@@ -48,6 +51,7 @@ _LOOKERS = 5
 def application() -> FastAPI:
     """The application of a server's process, over the settings of its environment."""
     configure_logging()
+    configure_tracing("api")
     return create_app(load_settings())
 
 
@@ -87,6 +91,8 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Spans of requests are its own, where `core.tracing` has said where to send them; probes need none.
+        telemetry={"auto_configure": False, "operation_spans": False, "exclude": _is_untraced},
     )
     install_errors(app)
     app.add_middleware(UnexpectedErrors)
@@ -106,3 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(secrets.router)
     install_openapi(app)
     return app
+
+
+def _is_untraced(scope: Scope) -> bool:
+    return scope.get("path") in _PROBES

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Self
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 #: A hundred years: a time that a database can still take from now.
@@ -16,10 +18,15 @@ MAX_RETENTION_DAYS = 36_500
 class Settings(BaseSettings):
     """What a process needs to know. The embedded start and the compose stack set the same names."""
 
-    model_config = SettingsConfigDict(env_prefix="LONGSHORE_", extra="ignore")
+    # What is wrong is named; what it was may hold a password.
+    model_config = SettingsConfigDict(env_prefix="LONGSHORE_", extra="ignore", hide_input_in_errors=True)
 
     database_url: str = Field(description="postgresql://user:password@host:port/name")
     broker_url: str = Field(description="redis://host:port/0, or redis+socket:///path?virtual_host=0")
+    database_password_file: Path | None = Field(
+        default=None, description="the password that database_url leaves out: who may see variables sees no file"
+    )
+    broker_password_file: Path | None = Field(default=None, description="likewise, of broker_url")
     api_host: str = "127.0.0.1"
     api_port: int = 8080
     api_processes: int = Field(
@@ -50,6 +57,9 @@ class Settings(BaseSettings):
         default=86_400.0, description="an Idempotency-Key is remembered for so long"
     )
 
+    heartbeat_file: Path | None = Field(
+        default=None, description="of one worker, supervisor or beat, which says there that it does its work"
+    )
     metrics_host: str = Field(
         default="127.0.0.1", description="where worker and supervisor answer Prometheus, to whoever reaches it"
     )
@@ -180,10 +190,37 @@ class Settings(BaseSettings):
     def _empty_is_zero(cls, value: object) -> object:
         return 0 if value == "" else value
 
+    @model_validator(mode="after")
+    def _take_passwords(self) -> Self:
+        if self.database_password_file is not None:
+            self.database_url = _with_password(self.database_url, self.database_password_file)
+        if self.broker_password_file is not None:
+            self.broker_url = _with_password(self.broker_url, self.broker_password_file)
+        return self
+
     @property
     def plain_engine_set(self) -> frozenset[str]:
         """`plain_engines`, one by one."""
         return frozenset(name.strip() for name in self.plain_engines.split(",") if name.strip())
+
+
+def _with_password(url: str, file: Path) -> str:
+    """The URL with the file's password, which may have any character but ends before a newline at its end.
+
+    Raises ValueError, which names the file and never what is in it.
+    """
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if not parts.netloc or ":" in user:
+        raise ValueError(f"a password comes from {file}, so the URL must name a host and have no password")
+    try:
+        password = file.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not a text"
+        raise ValueError(f"the password in {file} cannot be read: {why}") from None
+    if not password:
+        raise ValueError(f"there is no password in {file}")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 @lru_cache(maxsize=1)

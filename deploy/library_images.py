@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,8 @@ def install_for(version: str, requirements: Path, target: Path, *, hashed: bool 
     ]
     if hashed:
         wants.append("--require-hashes")
+    if wheels := os.environ.get("LONGSHORE_WHEELS"):
+        wants += ["--no-index", "--find-links", wheels]
     if uv:
         command = [
             uv,

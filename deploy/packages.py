@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
+from pathlib import Path
 
 from deploy.processes import SetupError, run
 from deploy.steps import is_debian
@@ -42,14 +44,38 @@ def install(*packages: str) -> list[str]:
         return missing
 
 
+def unpack(package: str, folder: Path) -> None:
+    """The files of a package below a folder, without installing it: what is installed may start a server.
+
+    Raises SetupError with apt's own last words, and where this is not Debian.
+    """
+    if not is_debian():
+        raise SetupError(f"the package {package} is Debian's, and this is another system")
+    with _ONE_AT_A_TIME, tempfile.TemporaryDirectory(prefix="longshore-package-") as name:
+        downloads = Path(name)
+        # Root gives what it downloads to a user of apt's own.
+        downloads.chmod(0o777)
+        try:
+            _apt("download", package, directory=downloads)
+        except SetupError:
+            # As in `install`: the list may be empty, or name files that are gone.
+            _apt("update")
+            _apt("download", package, directory=downloads)
+        for file in downloads.glob("*.deb"):
+            unpacked = run(["dpkg", "-x", str(file), str(folder)])
+            if unpacked.returncode != 0:
+                raise SetupError(f"{file.name} cannot be unpacked: {unpacked.stdout.decode('utf-8', 'replace')}")
+
+
 def _is_installed(package: str) -> bool:
     said = run(["dpkg-query", "-W", "-f", "${db:Status-Status}", package])
     return said.returncode == 0 and said.stdout == b"installed"
 
 
-def _apt(*words: str) -> None:
+def _apt(*words: str, directory: Path | None = None) -> None:
     result = subprocess.run(
         ["apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={_LOCK_SECONDS}", *words],
+        cwd=directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -31,6 +31,15 @@ install_python() {
         python3 python3-venv ca-certificates >/dev/null || die "apt-get could not install python3 and python3-venv; see above"
 }
 
+missing="see that pip reaches its index" from=()
+if [ -n "${LONGSHORE_WHEELS:-}" ]; then
+    # Carried here, because no index is reached (docs/air-gapped.md). Images are built from them as well.
+    wheels=$(realpath -e "$LONGSHORE_WHEELS" 2>/dev/null) || die "LONGSHORE_WHEELS names no folder: $LONGSHORE_WHEELS"
+    missing="those of this system and this Python are to be in $wheels"
+    export LONGSHORE_WHEELS=$wheels
+    from=(--no-index --find-links "$wheels")
+fi
+
 stamp=$(sha256sum "$requirements" | cut -d' ' -f1)
 if [ "$(cat "$venv/requirements.sha256" 2>/dev/null)" = "$stamp" ] && "$venv/bin/python" -c '' 2>/dev/null; then
     result="is there"
@@ -39,13 +48,13 @@ else
     mkdir -p "$home"
     "$python" -m venv --clear "$venv"
     # uv resolves nothing here, it only fetches many files at once; pip does the same, slower.
-    if "$venv/bin/python" -m pip install -q --disable-pip-version-check uv 2>/dev/null; then
+    if "$venv/bin/python" -m pip install -q --disable-pip-version-check "${from[@]}" uv 2>/dev/null; then
         install=("$venv/bin/uv" pip install -q --python "$venv/bin/python")
     else
         install=("$venv/bin/python" -m pip install -q --disable-pip-version-check)
     fi
-    "${install[@]}" --require-hashes -r "$requirements" \
-        || die "the packages of requirements.txt could not be installed; see that pip reaches its index"
+    "${install[@]}" "${from[@]}" --require-hashes -r "$requirements" \
+        || die "the packages of requirements.txt could not be installed; $missing"
     echo "$stamp" >"$venv/requirements.sha256"
     result="made with $("$venv/bin/python" -V)"
 fi

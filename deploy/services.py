@@ -184,7 +184,7 @@ def _fingerprint(environment: Mapping[str, str]) -> str:
         if "__pycache__" not in file.parts:
             digest.update(str(file.relative_to(CHECKOUT)).encode() + b"\0" + file.read_bytes())
     for name in sorted(environment):
-        if name.startswith(("LONGSHORE_", "DOCKER_")):
+        if name.startswith(("LONGSHORE_", "DOCKER_", "OTEL_")):
             digest.update(f"{name}={environment[name]}\0".encode())
     return digest.hexdigest()[:16]
 

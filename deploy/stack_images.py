@@ -1,4 +1,4 @@
-"""The images of docker-compose.yml on local bases, for hosts where no registry answers, and for its test.
+"""The images of the stack, its proxy's too, on local bases, for hosts where no registry answers, and for its test.
 
 `python -m deploy.stack_images` makes them on the engine and prints the variables that name them.
 """
@@ -18,11 +18,13 @@ from deploy.embedded.valkey import find_program
 from deploy.engine import reach
 from deploy.home import CHECKOUT
 from deploy.library_images import install_for, layer, python_of
+from deploy.packages import unpack
 from deploy.processes import SetupError
 
 LONGSHORE_IMAGE = "longshore/longshore:latest"
 POSTGRES_IMAGE = "longshore/postgres:local"
 REDIS_IMAGE = "longshore/redis:local"
+NGINX_IMAGE = "longshore/nginx:local"
 
 _IMAGES = Path(__file__).parent / "images"
 _ROOMS = ("api", "client", "core", "deploy", "migrations", "worker")
@@ -31,15 +33,17 @@ _NOBODY = 65534
 
 
 def build_stack_images(engine: docker.DockerClient) -> dict[str, str]:
-    """Make all three; the variables by which docker-compose.yml finds them."""
+    """Make all four; the variables by which the compose files find them."""
     ensure_python_image(engine)
     _build_postgres(engine)
     _build_redis(engine)
+    _build_nginx(engine)
     _build_longshore(engine)
     return {
         "LONGSHORE_IMAGE": LONGSHORE_IMAGE,
         "LONGSHORE_POSTGRES_IMAGE": POSTGRES_IMAGE,
         "LONGSHORE_REDIS_IMAGE": REDIS_IMAGE,
+        "LONGSHORE_NGINX_IMAGE": NGINX_IMAGE,
     }
 
 
@@ -50,8 +54,7 @@ def _build_longshore(engine: docker.DockerClient) -> None:
         context = Path(folder)
         for room in _ROOMS:
             shutil.copytree(CHECKOUT / room, context / room, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(CHECKOUT / "requirements.txt", context)
-        install_for(version, CHECKOUT / "requirements.txt", context / "site", hashed=True)
+        install_for(version, _IMAGES / "longshore-requirements.txt", context / "site", hashed=True)
         _build(engine, context, "deploy/images/Dockerfile.longshore", LONGSHORE_IMAGE)
 
 
@@ -91,6 +94,23 @@ def _build_redis(engine: docker.DockerClient) -> None:
             check=_owned("/data"),
             # Protected mode refuses other hosts unless there is a password; the stack file sets one.
             changes=["WORKDIR /data", 'CMD ["valkey-server"]', f"USER {_NOBODY}", "EXPOSE 6379"],
+        )
+
+
+def _build_nginx(engine: docker.DockerClient) -> None:
+    """Debian's program alone; its libraries are in every image of Debian's."""
+    with tempfile.TemporaryDirectory(prefix="longshore-nginx-") as folder:
+        root, unpacked = Path(folder) / "root", Path(folder) / "unpacked"
+        unpack("nginx", unpacked)
+        (root / "usr/sbin").mkdir(parents=True)
+        shutil.copy(unpacked / "usr/sbin/nginx", root / "usr/sbin")
+        layer(
+            engine,
+            PYTHON_IMAGE,
+            root,
+            NGINX_IMAGE,
+            check="import subprocess; subprocess.run(['nginx', '-v'], check=True)",
+            changes=['CMD ["nginx", "-g", "daemon off;"]', "EXPOSE 80 443"],
         )
 
 

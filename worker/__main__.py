@@ -6,6 +6,7 @@ import argparse
 
 from core.event_log import configure_logging
 from core.settings import load_settings
+from core.tracing import configure_tracing
 from worker.app import run_beat, run_worker
 from worker.descriptor_limit import raise_descriptor_limit
 from worker.measures import serve_measures
@@ -18,6 +19,7 @@ def main() -> None:
     parser.add_argument("process", choices=["run", "supervise", "beat"])
     process = parser.parse_args().process
     configure_logging()
+    configure_tracing({"run": "worker", "supervise": "supervisor"}.get(process, process))
     raise_descriptor_limit()
     settings = load_settings()
     match process:

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from celery import Celery
+from celery.signals import after_task_publish
 from celery.worker import state
 
 from core.queue import CONTROL_QUEUE, OBJECTS_QUEUE, group_queue, make_celery, unanswered
 from core.settings import Settings
-from worker.hearing import Hearing, keep_places
+from worker.hearing import LOOK_SECONDS, Hearing, keep_places
+from worker.heartbeat import Heartbeat
 from worker.tasks import register
 
 
@@ -29,7 +31,7 @@ def run_worker(settings: Settings) -> None:
     hearing = Hearing(settings.worker_threads, lambda: is_rung_for(app, queues))
     register(app, settings, hearing)
     keep_places()
-    hearing.watch(begin_anew)
+    hearing.watch(begin_anew, heard=Heartbeat(settings.heartbeat_file, LOOK_SECONDS).beat)
     app.worker_main(
         [
             "worker",
@@ -57,6 +59,12 @@ def begin_anew() -> None:
 
 def run_beat(settings: Settings) -> None:
     """Ring the periodic steps until SIGTERM. The schedule is in memory: it has nothing worth keeping."""
+    heartbeat = Heartbeat(settings.heartbeat_file, settings.sweep_seconds)
+
+    def has_rung(**_: object) -> None:
+        heartbeat.beat()
+
+    after_task_publish.connect(has_rung, weak=False)
     make_celery(settings.broker_url, sweep_seconds=settings.sweep_seconds).start(
         ["beat", "--scheduler=celery.beat:Scheduler", "--loglevel=WARNING"]
     )

@@ -15,7 +15,7 @@ import structlog
 from kombu.transport import redis, virtual
 
 #: Between two looks, and how long rings wait and nothing is taken until a worker is called deaf.
-_LOOK_SECONDS, DEAF_SECONDS = 3.0, 30.0
+LOOK_SECONDS, DEAF_SECONDS = 3.0, 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -88,8 +88,17 @@ class Hearing:
                 self._unheard_since = now
             return self._unheard_since is not None and now - self._unheard_since >= self._deaf_seconds
 
-    def watch(self, begin_anew: Callable[[], None], *, look_seconds: float = _LOOK_SECONDS) -> None:
-        """Look from a thread of its own, and have the worker begun anew once it is deaf."""
+    def watch(
+        self,
+        begin_anew: Callable[[], None],
+        *,
+        heard: Callable[[], None] = lambda: None,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
+        """Look from a thread of its own, and have the worker begun anew once it is deaf.
+
+        `heard` is called at each look at which nothing waits for it in vain.
+        """
 
         def look() -> None:
             while True:
@@ -99,6 +108,8 @@ class Hearing:
                         log.error("worker_deaf", seconds=self._deaf_seconds)
                         begin_anew()
                         return
+                    if self._unheard_since is None:
+                        heard()
                 except Exception:
                     # Whatever a broker answers, the next look may find it well.
                     log.exception("hearing_not_known")

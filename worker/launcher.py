@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -327,7 +328,9 @@ class Launcher:
     def _each(self, call: Callable[[int], T], ranks: Sequence[int]) -> list[T]:
         if len(ranks) == 1:
             return [call(ranks[0])]
-        return list(self._parallel.map(call, ranks))
+        # What is logged and traced there is this step's.
+        contexts = [copy_context() for _ in ranks]
+        return list(self._parallel.map(lambda context, rank: context.run(call, rank), contexts, ranks))
 
 
 def _remove_all(engine: Engine, work: LaunchWork, ranks: Sequence[int]) -> None:

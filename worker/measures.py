@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram, Summary, start_http_server
 
 from core.errors import EngineError
+from core.tracing import call_span
 
 log = structlog.get_logger(__name__)
 
@@ -87,10 +88,11 @@ class CallTimer:
 
 @contextmanager
 def engine_call(engine: str, call: str) -> Iterator[CallTimer]:
-    """Measure a call at an engine's door: its time, and what was raised of it."""
+    """Measure and trace a call at an engine's door: its time, and what was raised of it."""
     timer = CallTimer(engine, call)
     try:
-        yield timer
+        with call_span(f"engine: {call}", engine=engine):
+            yield timer
     except EngineError as error:
         if error.reason not in _ANSWERS:
             ENGINE_ERRORS.labels(engine, call, error.reason).inc()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import structlog
@@ -41,6 +42,7 @@ from core.queue import (
 )
 from core.settings import Settings
 from core.tallies import count_marks
+from core.tracing import job_span, note_step, now_ns, tell
 from worker.docker_engine.steps import DockerSteps
 from worker.docker_engine.transport import EngineAccess
 from worker.engine import Engine
@@ -105,7 +107,9 @@ def register(app: Celery, settings: Settings, hearing: Hearing) -> None:
         ours: list[LaunchOrder] = []
 
         def one_pass() -> None:
+            begun_ns = now_ns()
             for order in run_pass(database, pool_row, settings.network_range):
+                note_step(SCHEDULE, order.job_id, begun_ns)
                 if not ours and order.worker_group == settings.worker_group:
                     ours.append(order)
                 else:
@@ -113,7 +117,8 @@ def register(app: Celery, settings: Settings, hearing: Hearing) -> None:
 
         passes.run(pool_row, one_pass)
         for order in ours:
-            launcher.launch(order.job_id, order.attempt, order.node_id)
+            with job_span(LAUNCH, order.job_id, attempt=order.attempt, node=order.node_id):
+                launcher.launch(order.job_id, order.attempt, order.node_id)
 
     def start(job_id: str, attempt: int, node_id: int) -> None:
         launcher.start(job_id, attempt, node_id, get_node(database, node_id).endpoint)
@@ -204,7 +209,7 @@ def _guarded(name: str, step: Callable[..., object], hearing: Hearing) -> Callab
         outcome, begun = "done", time.perf_counter()
         # Whatever is logged within says which job it is about.
         about = {"job": args[0]} if name in _OF_ONE_JOB else {}
-        with structlog.contextvars.bound_contextvars(**about):
+        with structlog.contextvars.bound_contextvars(**about), _traced(name, args):
             try:
                 with hearing.step():
                     if step(*args) is False:
@@ -218,6 +223,15 @@ def _guarded(name: str, step: Callable[..., object], hearing: Hearing) -> Callab
             except Exception:
                 outcome = "failed"
                 log.exception("step_failed", task=name, args=args)
+            tell(outcome=outcome)
         STEP_SECONDS.labels(name, outcome).observe(time.perf_counter() - begun)
 
     return task
+
+
+def _traced(name: str, args: tuple[Any, ...]) -> AbstractContextManager[object]:
+    """What is done for one job is in its trace."""
+    if name not in _OF_ONE_JOB:
+        return nullcontext()
+    job_id, attempt, node_id = args
+    return job_span(name, job_id, attempt=attempt, node=node_id)

@@ -42,6 +42,7 @@ from core.jobs.reading import JobRecord
 from core.jobs.submitting import Submission
 from core.settings import Settings
 from core.spec import FileMark
+from core.tracing import note_submitted, now_ns
 
 router = APIRouter()
 
@@ -138,8 +139,10 @@ def _make(
         spec, pool_row = submitting.check(platform.database, caller, submission, limits)
         found = outlook(platform.database, pool_row, caller.account, spec)
         return json_response(dry_run(caller, submission, spec, found))
+    begun_ns = now_ns()
     submitted = submitting.submit(platform.database, caller, submission, limits)
     if submitted.is_new:
+        note_submitted(submitted.job.id, begun_ns)
         failpoint(Point.SUBMIT_COMMITTED, submitted.job.id, submitted.job.batch_job_id)
         platform.bell.schedule(submitted.pool_row)
     return json_response(batch_job(submitted.job))

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -28,12 +28,18 @@ _HUNG_SECONDS = 60.0
 
 
 class Leases:
-    """What `owner` holds, and until when by this process's own clock. `run` renews it."""
+    """What `owner` holds, and until when by this process's own clock. `run` renews it.
 
-    def __init__(self, database: Database, owner: str, seconds: float) -> None:
+    `renewed` is called, by the thread that renews, after each time at which it could.
+    """
+
+    def __init__(
+        self, database: Database, owner: str, seconds: float, renewed: Callable[[], None] = lambda: None
+    ) -> None:
         self._database = database
         self._owner = owner
         self._seconds = seconds
+        self._renewed = renewed
         self._held_until: dict[int, float] = {}
         self._lost: dict[int, asyncio.Event] = {}
         #: of the two above, which the thread that renews looks at as well
@@ -75,6 +81,7 @@ class Leases:
                 log.error("leases_given_up", why=f"nothing has happened here for {_HUNG_SECONDS:g} s")
             elif self._renew(loop):
                 wait = self._seconds / 3
+                self._renewed()
 
     def _renew(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether everything is renewed or known to be lost."""

@@ -20,6 +20,7 @@ from core.jobs.gang_networks import free_unused_blocks
 from core.nodes import NodeRecord, nodes_of_group
 from core.queue import Bell, make_celery
 from core.settings import Settings
+from worker.heartbeat import Heartbeat
 from worker.supervisor.leases import Leases
 from worker.supervisor.node_holder import hold_node
 from worker.supervisor.scope import ProcessScope
@@ -54,7 +55,8 @@ async def _run(settings: Settings) -> None:
     holders: dict[NodeRecord, asyncio.Task[None]] = {}
     process = ProcessScope(database, bell, settings)
     wakeups = Wakeups(settings.database_url)
-    leases = Leases(database, owner, settings.lease_seconds)
+    heartbeat = Heartbeat(settings.heartbeat_file, settings.lease_seconds / 3)
+    leases = Leases(database, owner, settings.lease_seconds, heartbeat.beat)
     of_all = [
         asyncio.create_task(wakeups.run(), name="wakeups"),
         asyncio.create_task(leases.run(), name="leases"),

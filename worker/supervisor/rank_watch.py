@@ -18,6 +18,7 @@ import structlog
 from core.errors import EngineError, NodeUnreachable, Superseded
 from core.failpoints import Point, failpoint
 from core.jobs.ending import RankExit, record_lost
+from core.tracing import job_span
 from worker.engine import Observation, RankKey
 from worker.executors.notebook import EXECUTED_NOTEBOOK
 from worker.executors.notebook_result import where_it_ended
@@ -111,9 +112,10 @@ class RankWatch:
 
     async def _conclude(self, seen: Observation, note: str = "") -> None:
         """From the end's record to the free slot. `note`: what is to be said of the rank's outputs."""
-        await self._record_end(seen, note)
-        failpoint(Point.END_COMMITTED, self.key.job_id, f"rank-{self.key.rank}")
-        await self._scope.engine.remove(self.container_id)
+        with job_span("rank end", self.key.job_id, attempt=self.key.attempt, rank=self.key.rank):
+            await self._record_end(seen, note)
+            failpoint(Point.END_COMMITTED, self.key.job_id, f"rank-{self.key.rank}")
+            await self._scope.engine.remove(self.container_id)
         failpoint(Point.CONTAINER_REMOVED, self.key.job_id, f"rank-{self.key.rank}")
         await self._free()
 
