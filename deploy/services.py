@@ -27,18 +27,21 @@ _READY_SECONDS = 40.0
 _DEFAULT_PORT = 8080
 
 
-def service_environment(home: Home, *, database_url: str, broker_url: str, port: int) -> dict[str, str]:
-    """The settings of all processes, as variables; what the caller's environment sets beside them stays."""
-    return os.environ | {
+def service_environment(
+    home: Home, *, database_url: str, broker_url: str, port: int, given: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The settings of all processes, as variables; what is given beside them stays."""
+    return {
+        **given,
         "LONGSHORE_HOME": str(home.path),
         "LONGSHORE_DATABASE_URL": database_url,
         "LONGSHORE_BROKER_URL": broker_url,
-        "LONGSHORE_API_HOST": os.environ.get("LONGSHORE_API_HOST", "127.0.0.1"),
+        "LONGSHORE_API_HOST": given.get("LONGSHORE_API_HOST", "127.0.0.1"),
         "LONGSHORE_API_PORT": str(port),
-        "LONGSHORE_WORKER_GROUP": os.environ.get("LONGSHORE_WORKER_GROUP", "local"),
-        "LONGSHORE_INSTALLATION": home.installation,
-        "LONGSHORE_SECRET_KEYS_FILE": os.environ.get("LONGSHORE_SECRET_KEYS_FILE", str(home.secret_keys_file)),
-        "LONGSHORE_OBJECT_STORE_URL": os.environ.get("LONGSHORE_OBJECT_STORE_URL", home.objects.as_uri()),
+        "LONGSHORE_WORKER_GROUP": given.get("LONGSHORE_WORKER_GROUP", "local"),
+        "LONGSHORE_INSTALLATION": given.get("LONGSHORE_INSTALLATION") or home.installation,
+        "LONGSHORE_SECRET_KEYS_FILE": given.get("LONGSHORE_SECRET_KEYS_FILE", str(home.secret_keys_file)),
+        "LONGSHORE_OBJECT_STORE_URL": given.get("LONGSHORE_OBJECT_STORE_URL", home.objects.as_uri()),
         # Modules come from the checkout: what is run is what is there to be read.
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",

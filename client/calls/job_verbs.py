@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, Self, TypeVar, cast
 
-from client.calls.asking import Asking, segment
+from client.calls.asking import segment
+from client.calls.outputs import OutputVerbs
 from client.errors import NotFound, TimeIsUp
 from client.exchange.effects import Flow, Pause, Request, Stream
 from client.exchange.events import ServerEvent, each_event
@@ -24,7 +25,7 @@ J = TypeVar("J", bound=BatchJob)
 _MAIN = "MAIN_RANK_DECIDES"
 
 
-class JobVerbs(BatchJob, Asking, Generic[J]):
+class JobVerbs(BatchJob, OutputVerbs, Generic[J]):
     """Verbs that need the id only; what they find are new values of its kind, `J`, no changes of this one."""
 
     _client: Any

@@ -10,11 +10,13 @@ import typer
 
 from client.command_line.commands import (
     clone,
+    doctor,
     ends,
     events,
     explain,
     logs,
     notebook,
+    outputs,
     people,
     pools,
     profiles,
@@ -63,6 +65,8 @@ app.command("rm")(ends.rm)
 app.command("events")(events.events)
 app.command("explain", context_settings=_TAKES_A_COMMAND)(explain.explain)
 app.command("notebook")(notebook.notebook)
+app.command("outputs")(outputs.outputs)
+app.command("cp")(outputs.cp)
 app.command("pools")(pools.pools)
 app.command("nodes")(pools.nodes)
 app.command("drain")(pools.drain)
@@ -71,6 +75,7 @@ app.add_typer(people.users_app, name="users")
 app.add_typer(people.keys_app, name="keys")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(profiles.app, name="profiles")
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

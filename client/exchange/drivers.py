@@ -11,7 +11,7 @@ from typing import TypeVar
 import httpx
 
 from client.exchange.connection import FAILURES, STREAM_TIMEOUT, Connection, reply_of
-from client.exchange.effects import Ask, Flow, NextText, Open, Pause, Reply, Request, Stream, Tell, step
+from client.exchange.effects import Ask, Flow, NextBytes, NextText, Open, Pause, Reply, Request, Stream, Tell, step
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ class _Reading(ExitStack):
         super().__init__()
         self._driver = driver
         self._text: Iterator[str] = iter(())
+        self._bytes: Iterator[bytes] = iter(())
 
     def perform(self, effect: object) -> object:
         """What came of it; Broken is an answer here, that `step` raises in the flow."""
@@ -71,6 +72,8 @@ class _Reading(ExitStack):
                     return self._open(request)
                 case NextText():
                     return next(self._text, None)
+                case NextBytes():
+                    return next(self._bytes, None)
                 case Pause(seconds):
                     connection.retrying(effect)
                     # What the flow asks for is the time itself: a server's Retry-After, or a growing pause.
@@ -83,7 +86,8 @@ class _Reading(ExitStack):
         self.close()
         sent = self._driver.connection.sent(request)
         response = self.enter_context(self._driver.http.stream(**sent, timeout=STREAM_TIMEOUT))
-        self._text = response.iter_text()
+        # Each begins to read when it is asked first, and one of them only.
+        self._text, self._bytes = response.iter_text(), response.iter_bytes()
         return reply_of(response, response.read() if response.status_code >= 300 else b"")
 
 
@@ -129,6 +133,7 @@ class _LoopReading(AsyncExitStack):
         super().__init__()
         self._driver = driver
         self._text: AsyncIterator[str] | None = None
+        self._bytes: AsyncIterator[bytes] | None = None
 
     async def perform(self, effect: object) -> object:
         connection, http = self._driver.connection, self._driver.http
@@ -141,6 +146,8 @@ class _LoopReading(AsyncExitStack):
                     return await self._open(request)
                 case NextText():
                     return None if self._text is None else await anext(self._text, None)
+                case NextBytes():
+                    return None if self._bytes is None else await anext(self._bytes, None)
                 case Pause(seconds):
                     connection.retrying(effect)
                     await asyncio.sleep(seconds)
@@ -152,5 +159,5 @@ class _LoopReading(AsyncExitStack):
         await self.aclose()
         sent = self._driver.connection.sent(request)
         response = await self.enter_async_context(self._driver.http.stream(**sent, timeout=STREAM_TIMEOUT))
-        self._text = response.aiter_text()
+        self._text, self._bytes = response.aiter_text(), response.aiter_bytes()
         return reply_of(response, await response.aread() if response.status_code >= 300 else b"")

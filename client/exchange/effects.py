@@ -77,7 +77,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Open:
-    """Send, and leave the answer's text to be read; the Reply is sent back, whole where it is an error.
+    """Send, and leave the answer's content to be read; the Reply is sent back, whole where it is an error.
 
     A stream that was open is closed first.
     """
@@ -88,6 +88,11 @@ class Open:
 @dataclass(frozen=True)
 class NextText:
     """Text of the open stream as it comes is sent back, None at its end, or Broken raised."""
+
+
+@dataclass(frozen=True)
+class NextBytes:
+    """The same, of what is no text. One answer is read as one of the two."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,6 @@ def step(flow: Generator[Any, Any, Any], came: object) -> Any:
 
 
 #: A call with one answer.
-Flow: TypeAlias = Generator[Ask | Open | NextText | Pause, Any, T]
+Flow: TypeAlias = Generator[Ask | Open | NextText | NextBytes | Pause, Any, T]
 #: A call with many: each is told.
-Stream: TypeAlias = Generator[Ask | Open | NextText | Pause | Tell[T], Any, None]
+Stream: TypeAlias = Generator[Ask | Open | NextText | NextBytes | Pause | Tell[T], Any, None]

@@ -55,8 +55,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """Where clients connect, password included. The server must have been started once."""
-        password = (self._data_dir / "password").read_text()
-        return f"postgresql://{USER}:{password}@127.0.0.1:{self._recorded_port()}/{DATABASE}"
+        return _url_of(self._data_dir)
 
     @property
     def pid(self) -> int | None:
@@ -194,6 +193,20 @@ class EmbeddedPostgres:
         if result.returncode != 0:
             said = result.stdout.decode("utf-8", "replace").strip()
             raise SetupError(f"{program} failed with {result.returncode}: {said}")
+
+
+def recorded_url(data_dir: Path) -> str | None:
+    """The URL of the server of that folder, which may not run; None where there never was one. Changes nothing."""
+    try:
+        return _url_of(data_dir.resolve())
+    except FileNotFoundError:
+        return None
+
+
+def _url_of(real_dir: Path) -> str:
+    password = (real_dir / "password").read_text()
+    record = ServerRecord(real_dir / "server.json").read()
+    return f"postgresql://{USER}:{password}@127.0.0.1:{record[1].get('port') if record else None}/{DATABASE}"
 
 
 def find_programs() -> tuple[Path, tuple[str, ...]]:

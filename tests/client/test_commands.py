@@ -30,6 +30,8 @@ COMMANDS = [
     "events",
     "explain",
     "notebook",
+    "outputs",
+    "cp",
     "pools",
     "nodes",
     "drain",
@@ -38,6 +40,7 @@ COMMANDS = [
     "keys",
     "secrets",
     "profiles",
+    "doctor",
 ]
 
 

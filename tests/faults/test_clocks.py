@@ -6,7 +6,6 @@ are scripted ones: a real engine does not ask the C library for the time.
 
 from __future__ import annotations
 
-import sysconfig
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,35 +15,13 @@ from typing import Any
 import pytest
 
 from tests.lab.api_client import ApiClient
+from tests.lab.clock import Clock
 from tests.lab.fake_engine.process import FleetProcess
 from tests.lab.platform import Platform, wait_until
 from tests.lab.servers import Servers
 
 IMAGE = "busybox:1"
 MINUTE, HOUR = 60, 3600
-_LIBRARY = Path("/usr/lib") / (sysconfig.get_config_var("MULTIARCH") or "") / "faketime/libfaketimeMT.so.1"
-
-
-class Clock:
-    """The wall clock of the processes that have `variables`: off by so many seconds, from the next call on."""
-
-    def __init__(self, file: Path, seconds: int) -> None:
-        self._file = file
-        self.set(seconds)
-
-    def set(self, seconds: int) -> None:
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        new.replace(self._file)
-
-    @property
-    def variables(self) -> Mapping[str, str]:
-        return {
-            "LD_PRELOAD": str(_LIBRARY),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
 
 
 @dataclass(frozen=True)
@@ -62,7 +39,6 @@ class Wrong:
 
 @pytest.fixture(scope="module")
 def wrong(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wrong]:
-    assert _LIBRARY.exists(), "libfaketime is not installed: tests/run installs it"
     folder = Path(tmp_path_factory.mktemp("c"))
     node_clock = Clock(folder / "node", HOUR)
     clocks = {"worker": Clock(folder / "worker", 10 * MINUTE), "supervisor": Clock(folder / "super", -10 * MINUTE)}

@@ -125,6 +125,11 @@ class Platform:
             self._connection.execute("UPDATE node_pools SET network = %s", (network,))
             self._connection.execute("UPDATE nodes SET address = '127.0.0.1' WHERE endpoint LIKE 'unix:%%'")
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What every process is started with."""
+        return self._environment
+
     @cached_property
     def engines(self) -> tuple[Any, ...]:
         """A client of each engine."""

@@ -25,7 +25,7 @@ class Servers:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="longshore-test-")
-        root = Path(self._folder.name)
+        self.folder = root = Path(self._folder.name)
         self.postgres = EmbeddedPostgres(root / "postgres", root / "run")
         self.valkey = EmbeddedValkey(root / "valkey", root / "run")
         self._url = self.postgres.start()

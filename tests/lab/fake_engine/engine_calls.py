@@ -13,7 +13,7 @@ from tests.lab.fake_engine.events import Event, Wanted, has_labels
 from tests.lab.fake_engine.http_server import Reply, Request
 from tests.lab.fake_engine.networks import Refused
 from tests.lab.fake_engine.parameters import filters_of, moment_of
-from tests.lab.fake_engine.stamps import now_ns
+from tests.lab.fake_engine.stamps import fixed_stamp, now_ns
 
 
 def ping(engine: FakeEngine, request: Request, reply: Reply, subject: str) -> None:
@@ -48,10 +48,12 @@ def info(engine: FakeEngine, request: Request, reply: Reply, subject: str) -> No
         "ContainersStopped": len(statuses) - statuses.count("running"),
         "Images": len(engine.images.all()),
         "Driver": "overlay2",
-        "SystemTime": now_ns() // 1_000_000_000,
+        "SystemTime": fixed_stamp(now_ns()),
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": "1",
+        "MemoryLimit": True,
+        "PidsLimit": True,
         "NEventsListener": engine.events.listener_count,
         "OSType": "linux",
         "Architecture": "x86_64",
