@@ -24,7 +24,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 OPERATOR_FILE = "operator.env"
 #: What `down --purge` may remove; a folder that held something else before keeps that.
 _FOLDERS = ("venv", "log", "pycache", "samples", "objects")
-_FILES = ("env", OPERATOR_FILE, "secret-keys", "processes.json", "lock")
+_FILES = ("env", OPERATOR_FILE, "secret-keys", "installation", "processes.json", "lock")
 _LINKED = ("postgres", "valkey")
 
 
@@ -72,7 +72,22 @@ class Home:
     @property
     def installation(self) -> str:
         """The mark on our containers and networks: another checkout's are not ours."""
-        return os.environ.get("LONGSHORE_INSTALLATION") or f"longshore-{self.digest}"
+        if named := os.environ.get("LONGSHORE_INSTALLATION"):
+            return named
+        try:
+            return self._installation_file.read_text().strip()
+        except FileNotFoundError:
+            return f"longshore-{self.digest}"
+
+    def take_over(self, installation: str) -> None:
+        """Have the mark of an installation that is no more, from now on."""
+        draft = self._installation_file.with_suffix(".new")
+        draft.write_text(installation + "\n")
+        draft.replace(self._installation_file)
+
+    @property
+    def _installation_file(self) -> Path:
+        return self.path / "installation"
 
     def log(self, name: str) -> Path:
         """The log file of one process."""

@@ -52,10 +52,10 @@ def main() -> int:
 
 def _set_up(home: Home, pool: ThreadPoolExecutor) -> tuple[list[Outcome], str]:
     say(f"Longshore in {CHECKOUT}, its state in {home.path}")
-    engine_found: Future[Engine] = pool.submit(_engine, home)
+    engine_found: Future[Engine] = pool.submit(ensured_engine, home)
     # Images take longest, and only the samples need them: everything else goes on beside.
     images_made = pool.submit(lambda: _images(engine_found.result()))
-    database_url, broker_url = _servers(home)
+    database_url, broker_url = ensured_servers(home)
     port = choose_port(home)
     environment = service_environment(home, database_url=database_url, broker_url=broker_url, port=port)
     with step("keys") as line:
@@ -66,7 +66,7 @@ def _set_up(home: Home, pool: ThreadPoolExecutor) -> tuple[list[Outcome], str]:
     if are_current(home, environment, url):
         say(f"   0.0 s  {'platform':<10}  database, account and processes are as this code left them")
     else:
-        _start_platform(home, environment, url, engine)
+        start_platform(home, environment, url, engine)
     samples_image = images_made.result()
     known = read_env_file(home.env_file)
     with step("samples") as line:
@@ -81,7 +81,8 @@ def _set_up(home: Home, pool: ThreadPoolExecutor) -> tuple[list[Outcome], str]:
     return outcomes, url
 
 
-def _start_platform(home: Home, environment: dict[str, str], url: str, engine: Engine) -> None:
+def start_platform(home: Home, environment: dict[str, str], url: str, engine: Engine) -> None:
+    """Migrate, make the first account, start the processes and wait until they are ready. Raises SetupError."""
     with step("migrations") as line:
         line.result = migrate(environment)
     with step("account") as line:
@@ -100,7 +101,7 @@ def _start_platform(home: Home, environment: dict[str, str], url: str, engine: E
         line.result = f"{started}; {url} is ready"
 
 
-def _servers(home: Home) -> tuple[str, str]:
+def ensured_servers(home: Home) -> tuple[str, str]:
     """The URLs of the database and the broker: those that are named, or those of our own servers."""
     database_url, broker_url = os.environ.get("LONGSHORE_DATABASE_URL"), os.environ.get("LONGSHORE_BROKER_URL")
     with step("postgres") as line:
@@ -122,7 +123,8 @@ def _servers(home: Home) -> tuple[str, str]:
     return database_url, broker_url
 
 
-def _engine(home: Home) -> Engine:
+def ensured_engine(home: Home) -> Engine:
+    """An engine that answers, started where none did. Raises SetupError."""
     with step("engine") as line:
         engine = ensure_engine(home)
         line.result = f"Docker {engine.version} at {engine.endpoint} {engine.how}"

@@ -189,6 +189,18 @@ def mark_stopping(connection: Connection, job_id: str, attempt: int, *, reason: 
     return result.rowcount == 1
 
 
+_NOTE = text(
+    "INSERT INTO job_events (job_id, attempt, rank, state, reason, message)"
+    " SELECT id, attempt, NULL, state, :reason, :message FROM jobs WHERE id = :job AND attempt = :attempt"
+)
+
+
+def note(connection: Connection, job_id: str, attempt: int, *, reason: str, message: str) -> None:
+    """An event in the job's history that moves nothing."""
+    asked = {"job": job_id, "attempt": attempt, "reason": reason, "message": message}
+    connection.execute(_NOTE, asked)
+
+
 _REQUEUE = text(
     "WITH moved AS (UPDATE jobs SET state = 'QUEUED', attempt = attempt + 1, reason = :reason, status = :status,"
     " uncharged_attempts = uncharged_attempts + CASE WHEN :charged THEN 0 ELSE 1 END,"

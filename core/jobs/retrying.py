@@ -16,7 +16,9 @@ from core.states import JobState, RankState
 QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT = "QUEUE_TIMEOUT", "PULL_TIMEOUT", "RUN_TIMEOUT"
 #: A rank has filled its node's disk.
 DISK_EXCEEDED = "DISK_EXCEEDED"
-OVERRUN_REASONS = frozenset({QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT, DISK_EXCEEDED})
+#: The rows are of a backup, and what became of the job since is not known (`core.jobs.restoring`).
+RESTORED = "RESTORED"
+OVERRUN_REASONS = frozenset({QUEUE_TIMEOUT, PULL_TIMEOUT, RUN_TIMEOUT, DISK_EXCEEDED, RESTORED})
 NODE_LOST = "NODE_LOST"
 #: Reasons of a rank which did not run that are the platform's to mend. What the user can mend (no such image,
 #: no such file, access refused) is not among them, nor is a registry that has been waited for in vain.
@@ -70,7 +72,7 @@ def next_attempt(
     on_failure: RankFailurePolicy,
 ) -> NextAttempt | None:
     """What follows a verdict that ends the attempt of a job in `state`; None where nothing does."""
-    if verdict.end is not JobState.FAILED or verdict.reason == QUEUE_TIMEOUT:
+    if verdict.end is not JobState.FAILED or verdict.reason in (QUEUE_TIMEOUT, RESTORED):
         return None
     culprit = verdict.culprit
     if state is JobState.PENDING and is_platforms(culprit):

@@ -17,7 +17,7 @@ from core.errors import FailedPrecondition, Superseded
 from core.failpoints import Point, failpoint
 from core.jobs import job_moves, rank_moves
 from core.jobs.reading import not_found
-from core.jobs.retrying import OVERRUN_REASONS, AttemptCount, final_status, next_attempt
+from core.jobs.retrying import OVERRUN_REASONS, RESTORED, AttemptCount, final_status, next_attempt
 from core.jobs.verdict import Overrun, RankOutcome, Verdict, judge
 from core.models import Job, Node, Rank
 from core.policies import RankFailurePolicy, retry_policy_from_json
@@ -177,6 +177,8 @@ def _end_attempt(connection: Connection, job: LockedJob, verdict: Verdict) -> Se
     count = AttemptCount(job.attempt, job.uncharged_attempts)
     retry_policy = retry_policy_from_json(job.retry_policy)
     following = next_attempt(verdict, JobState(job.state), count, retry_policy, policy_of(job))
+    if verdict.end is JobState.FAILED and (why := _restored_into_the_unknown(connection, job)):
+        following, verdict = None, replace(verdict, status=f"{verdict.status}; {why}")
     if following is None:
         if verdict.end is not None:
             status = final_status(verdict, count)
@@ -200,6 +202,23 @@ def _end_attempt(connection: Connection, job: LockedJob, verdict: Verdict) -> Se
     ):
         rank_moves.insert_ranks(connection, job.id, job.attempt + 1, job.num_ranks)
     return Settled(job.pool_id, ended=True, slots_freed=True)
+
+
+#: Whether the rows are of a backup that was made during this attempt, and the attempt's end was not seen since:
+#: ranks are lost, or it was being stopped at the backup's time already.
+_UNKNOWN = text(
+    "SELECT e.message FROM job_events e WHERE e.job_id = :job AND e.rank IS NULL AND e.attempt = :attempt"
+    " AND e.reason = :restored AND (e.at >= CAST(:stopped_at AS timestamptz) OR EXISTS (SELECT 1 FROM ranks r"
+    " WHERE r.job_id = :job AND r.attempt = :attempt AND r.state = 'LOST')) ORDER BY e.id DESC LIMIT 1"
+)
+
+
+def _restored_into_the_unknown(connection: Connection, job: LockedJob) -> str:
+    """Why no attempt follows this one, which may have ended otherwise, or been followed, after the backup was made
+    that the rows are of; empty where that is not so."""
+    asked = {"job": job.id, "attempt": job.attempt, "restored": RESTORED, "stopped_at": job.stop_requested_at}
+    told = connection.execute(_UNKNOWN, asked).scalar()
+    return f"{told}, and what came after is not known, so it is not started again" if told else ""
 
 
 _AWAITED = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE pool_id = :pool AND state = 'QUEUED')")

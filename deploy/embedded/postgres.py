@@ -57,6 +57,27 @@ class EmbeddedPostgres:
         """Where clients connect, password included. The server must have been started once."""
         return _url_of(self._data_dir)
 
+    def url_with(self, password: str) -> str:
+        """The same with another password."""
+        return _url_of(self._data_dir, password)
+
+    def draft_password(self, password: str) -> None:
+        """Write down a password that the server is about to be told."""
+        write_secret(self._drafted_password, password)
+        give(self._drafted_password, self._account)
+
+    def drafted_password(self) -> str:
+        """What was drafted and not kept; empty where there is none."""
+        return self._drafted_password.read_text() if self._drafted_password.exists() else ""
+
+    def keep_drafted_password(self) -> None:
+        """The server has been told: it is the password from now on."""
+        self._drafted_password.replace(self._data_dir / "password")
+
+    @property
+    def _drafted_password(self) -> Path:
+        return self._data_dir / "password.new"
+
     @property
     def pid(self) -> int | None:
         """The running server's process id."""
@@ -203,8 +224,9 @@ def recorded_url(data_dir: Path) -> str | None:
         return None
 
 
-def _url_of(real_dir: Path) -> str:
-    password = (real_dir / "password").read_text()
+def _url_of(real_dir: Path, password: str = "") -> str:
+    """By the password that is written down, where no other is given."""
+    password = password or (real_dir / "password").read_text()
     record = ServerRecord(real_dir / "server.json").read()
     return f"postgresql://{USER}:{password}@127.0.0.1:{record[1].get('port') if record else None}/{DATABASE}"
 

@@ -152,6 +152,7 @@ def terminate_under_load(trial: Trial) -> None:
                     trial.broken("I2", f"a deployment of {names} did something to the containers of {job}")
                 for name in names:
                     trial.platform.start(name)
+                    trial.client.mark("restarted", process=name)
         trial.wait_states([job], {"COMPLETED"}, 120)
         trial.rounds_done += 1
 

@@ -47,7 +47,8 @@ class Platform:
     `sockets`, where given, are how tests reach the same engines past whatever is done to the platform's way.
     `network` is the pool's; nodes of an engine that is reached by a socket have this machine's address then.
     `commands` replace what some of the processes are. `variables` gives more of a process's environment, by
-    its name and what it would have.
+    its name and what it would have. `code` is the folder whose processes are run, on a database that its
+    migrations made; it may be changed between a process's end and its next start.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Platform:
         network: str = "",
         commands: Mapping[str, Sequence[str]] | None = None,
         variables: Callable[[str, Mapping[str, str]], Mapping[str, str]] | None = None,
+        code: Path = ROOT,
         **settings: Any,
     ) -> None:
         self.servers = servers
         self.folder = folder
         self.installation = f"test-{secrets.token_hex(4)}"
-        self.database_url = servers.new_database()
+        self.code = code
+        self.database_url = servers.new_database(code)
         self.broker_url = servers.new_broker()
         self.object_store_url = (folder.absolute() / "objects").as_uri()
         self.database = Database(self.database_url)
@@ -84,7 +87,6 @@ class Platform:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
             **os.environ,
-            "PYTHONPATH": str(ROOT),
             "LONGSHORE_DATABASE_URL": self.database_url,
             "LONGSHORE_BROKER_URL": self.broker_url,
             "LONGSHORE_OBJECT_STORE_URL": self.object_store_url,
@@ -102,7 +104,7 @@ class Platform:
             for name in COMMANDS:
                 self.start(name)
             # Four interpreters start at once, on a machine that may have other work.
-            wait_until(self._ready, 120, "the API answers")
+            self.wait_ready()
         except BaseException as error:
             error.add_note(self.story())
             self.stop()
@@ -162,13 +164,35 @@ class Platform:
         with (self.folder / f"{known}.log").open("ab") as log:
             self._processes[known] = subprocess.Popen(
                 [sys.executable, *self._commands[name]],
-                cwd=ROOT,
-                env={**self._environment, **self._variables(name, self._environment), **own},
+                cwd=self.code,
+                env={
+                    **self._environment,
+                    "PYTHONPATH": str(self.code),
+                    **self._variables(name, self._environment),
+                    **own,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`python -m` something to its end, in the processes' environment; both outputs in `stdout`."""
+        return subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=self.code,
+            env={**self._environment, "PYTHONPATH": str(self.code)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def connect_again(self) -> None:
+        """Once there is another database by the name of the one before."""
+        self._connection.close()
+        self._connection = psycopg.connect(self.database_url, autocommit=True)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -285,6 +309,10 @@ class Platform:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
+
+    def wait_ready(self, seconds: float = 120) -> None:
+        """Return when the API answers."""
+        wait_until(self._ready, seconds, "the API answers")
 
     def _ready(self) -> bool:
         try:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +20,19 @@ from psycopg import sql
 from deploy.embedded import EmbeddedPostgres, EmbeddedValkey
 from deploy.processes import SetupError, identity_of, is_running
 from migrations.__main__ import upgrade
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def migrate_with(code: Path, url: str) -> None:
+    """Run the migrations of another folder's code."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(code),
+        "LONGSHORE_DATABASE_URL": url,
+        "LONGSHORE_BROKER_URL": "redis://nowhere",
+    }
+    subprocess.run([sys.executable, "-m", "migrations"], cwd=code, env=environment, check=True)
 
 
 class Servers:
@@ -34,14 +49,17 @@ class Servers:
         #: One server has sixteen numbered databases.
         self._brokers = list(range(16))
 
-    def new_database(self) -> str:
-        """The URL of an empty, migrated database of its own."""
+    def new_database(self, code: Path = ROOT) -> str:
+        """The URL of an empty database of its own, migrated by this code or by that of another folder."""
         self._count += 1
         name = f"test_{self._count}"
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         url = self._url.rpartition("/")[0] + "/" + name
-        upgrade(url)
+        if code == ROOT:
+            upgrade(url)
+        else:
+            migrate_with(code, url)
         return url
 
     def new_broker(self) -> str:

@@ -25,6 +25,7 @@ from worker.docker_engine.streams import DockerStreams
 from worker.docker_engine.transport import EngineAccess
 
 pytestmark = pytest.mark.skipif(bool(can_make_hosts()), reason=can_make_hosts())
+_RUNS = "i=0; while [ ! -e /tmp/go ]; do i=$((i+1)); echo $i; sleep 0.2; done; echo over"
 _NOW = datetime.now(UTC)
 PAST = Validity(_NOW - timedelta(days=2), _NOW - timedelta(days=1))
 FUTURE = Validity(_NOW + timedelta(days=1), _NOW + timedelta(days=2))
@@ -293,6 +294,11 @@ def test_node_says_what_is_wrong_and_is_ready_once_it_is_mended(
         job = client.shell("echo by TLS", image=BUSYBOX, nodePoolId="tls")
         assert client.wait_end(job["id"])["state"] == "COMPLETED"
         assert client.lines(job["id"]) == ["by TLS"]
+        runs = client.shell(_RUNS, image=BUSYBOX, nodePoolId="tls")
+        client.wait_for(runs["id"], lambda found: found["state"] == "RUNNING")
+        (container,) = host.engine.containers.list()
+        # Both sides have new certificates of the same authority, under a job that runs.
+        hosts.authority.issue_client(certificates)
         # The engine gets a certificate of nobody we know, and its own again.
         Authority.ensure(tmp_path / "stranger").issue_server(host.certificates, [host.address])
         (host.certificates / "ca.pem").unlink()
@@ -303,5 +309,10 @@ def test_node_says_what_is_wrong_and_is_ready_once_it_is_mended(
         hosts.authority.issue_server(host.certificates, [host.address])
         host.restart_tls()
         wait_until(lambda: far()["state"] == "READY", 20, "the node is READY again")
+        assert [found.id for found in host.engine.containers.list()] == [container.id]
+        assert container.exec_run(["touch", "/tmp/go"]).exit_code == 0
+        assert client.wait_end(runs["id"])["state"] == "COMPLETED"
+        *counted, last = client.lines(runs["id"])
+        assert (counted, last) == ([str(number + 1) for number in range(len(counted))], "over")
     finally:
         platform.stop()

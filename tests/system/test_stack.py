@@ -10,7 +10,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import docker
 import httpx
@@ -65,12 +65,18 @@ class Stack:
             "LONGSHORE_DUMP_KEEP": "2",
         }
 
-    def compose(self, *words: str) -> str:
+    def compose(self, *words: str, stdin: IO[bytes] | None = None) -> str:
         """Run a compose command; its output."""
         program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
         command = [*program, "-p", self.project, *words]
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=280
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            timeout=280,
         )
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}\n{done.stderr}"
         return done.stdout
@@ -211,6 +217,11 @@ def check_production(stack: Stack, client: ApiClient) -> None:
         client.http.get("/batchJobs")
     assert stack.key()["LONGSHORE_URL"] == "https://localhost"
     check_dumps(stack)
+    check_restoring(stack)
+    with httpx.Client(verify=trusted, base_url=url, headers=client.http.headers) as by_tls:
+        wait_until(lambda: by_tls.get("/readyz").status_code == 200, 60, "the api is ready again")
+        listed = by_tls.get(f"/v1/accounts/{client.account}/batchJobs").json()
+        assert [job["state"] for job in listed["batchJobs"]] == ["COMPLETED"] * 4, listed
 
 
 def check_dumps(stack: Stack) -> None:
@@ -226,3 +237,25 @@ def check_dumps(stack: Stack) -> None:
     newest = "pg_restore -l $(ls -d /var/backups/longshore/*.dump | tail -n 1)"
     listing = stack.compose("exec", "-T", "backup", "sh", "-c", newest)
     assert "TABLE DATA public jobs" in listing
+
+
+def check_restoring(stack: Stack) -> None:
+    """The newest dump in place of the rows, as docs/compose.md says it."""
+    folder = "/var/backups/longshore"
+    newest = stack.compose("exec", "-T", "backup", "sh", "-c", f"ls {folder} | grep 'dump$' | tail -n 1").strip()
+    container = stack.containers()["backup"]["Id"]
+    dump = stack.folder / "longshore.dump"
+    dump.write_bytes(stack.engine.containers.get(container).exec_run(["cat", f"{folder}/{newest}"]).output)
+    stack.compose("stop", "api", "worker", "supervisor", "beat")
+    restore = (
+        "export PGPASSWORD=$(cat /run/secrets/postgres-password) PGHOST=127.0.0.1 PGUSER=app\n"
+        "dropdb --force longshore && createdb longshore && pg_restore -d longshore --exit-on-error"
+    )
+    with dump.open("rb") as content:
+        stack.compose("exec", "-T", "postgres", "sh", "-c", restore, stdin=content)
+    made_at = newest.removeprefix("longshore-").removesuffix(".dump")
+    bring = ("python3", "-m", "deploy.backups.bring_to_now", made_at)
+    said = stack.compose("run", "--rm", "--no-deps", "worker", *bring)
+    assert "0 that waited are ended" in said
+    stack.compose("up", "-d", "--no-build")
+    stack.wait_well("proxy", *OURS)
