@@ -27,14 +27,15 @@ class Settings(BaseSettings):
         default=None, description="the password that database_url leaves out: who may see variables sees no file"
     )
     broker_password_file: Path | None = Field(default=None, description="likewise, of broker_url")
-    api_host: str = "127.0.0.1"
-    api_port: int = 8080
+    api_host: str = Field(default="127.0.0.1", description="the address that the API listens on")
+    api_port: int = Field(default=8080, description="its port")
     api_processes: int = Field(
         default=1, ge=1, description="processes that share the port; limits of rate and of streams are each one's"
     )
-    max_body_bytes: int = 1 << 20
-    #: of all files that come with a job, its notebook among them
-    max_upload_bytes: int = 5 << 20
+    max_body_bytes: int = Field(default=1 << 20, description="the largest body of a request without files")
+    max_upload_bytes: int = Field(
+        default=5 << 20, description="all files that come with a job, its notebook among them"
+    )
     max_ranks: int = Field(default=10_000, description="the most ranks one job may ask for")
 
     rate_limit_per_second: float = Field(
@@ -44,7 +45,7 @@ class Settings(BaseSettings):
     failed_key_limit_per_second: float = Field(
         default=50.0, ge=0, description="requests without a valid key from one address, likewise; 0 = no limit"
     )
-    failed_key_limit_burst: int = Field(default=100, ge=1)
+    failed_key_limit_burst: int = Field(default=100, ge=1, description="those that an address may save up")
     max_streams_per_account: int = Field(
         default=100, ge=0, description="event streams open at the same time in each api process"
     )
@@ -133,7 +134,7 @@ class Settings(BaseSettings):
     orphan_grace_seconds: float = Field(
         default=60.0, description="a labelled container that no row explains is removed after this"
     )
-    engine_timeout_seconds: float = 60.0
+    engine_timeout_seconds: float = Field(default=60.0, description="one call of an engine, streams left out")
     pull_timeout_seconds: float = Field(default=1800.0, description="one image pull, from request to ready")
     pull_stall_seconds: float = Field(default=120.0, description="a pull without progress for so long fails")
     log_max_bytes: int = Field(
@@ -169,7 +170,7 @@ class Settings(BaseSettings):
         description="of what ended attempts left in the object store, an account keeps the newest, up to this;"
         " likewise",
     )
-    notebook_max_bytes: int = 64 << 20
+    notebook_max_bytes: int = Field(default=64 << 20, description="a larger executed notebook is not kept")
     output_max_bytes: int = Field(
         default=1 << 30, ge=0, description="files that are kept of what one rank leaves in $LONGSHORE_OUTPUT_DIR"
     )

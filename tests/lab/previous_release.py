@@ -19,7 +19,7 @@ PREVIOUS_REVISION = "0009"
 def unpack_previous_release(folder: Path) -> Path:
     """Write its code into a folder that is made.
 
-    A clone that was made shallow has nothing to upgrade from, and the test is skipped. Where the history is missing
+    A clone that was made shallow has nothing to upgrade from: the test is skipped. Where the history is missing
     otherwise it is skipped on a laptop and fails in CI.
     """
     archive = subprocess.run(
