@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from kombu import Connection
 from kombu.exceptions import ChannelError, OperationalError
 
 from core.errors import Unavailable
@@ -38,6 +39,8 @@ _VISIBILITY_SECONDS = 300
 #: is not kept waiting by launches, of which there are as many as there is room. A pass makes more of those.
 _PRIORITIES = {START: 0, STOP: 0, NETWORK: 0, SWEEP: 0, SCHEDULE: 3, LAUNCH: 6, PACK: 6}
 
+#: A worker asks a broker that is away again after so long.
+_ASK_AGAIN_SECONDS = 1.0
 #: Rings for one pool that come within this of each other become one. A pass takes about as long.
 _MOMENT_SECONDS = 0.05
 
@@ -52,6 +55,14 @@ for _task in _PRIORITIES:
 def group_queue(worker_group: str) -> str:
     """The queue of the steps that talk to the engines of one worker group."""
     return f"engines.{worker_group}"
+
+
+class _PromptConnection(Connection):
+    """Kombu's own pauses grow to half a minute: for so long a worker would not hear a broker that is back."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        pauses = {"interval_start": _ASK_AGAIN_SECONDS, "interval_step": 0, "interval_max": _ASK_AGAIN_SECONDS}
+        return super().ensure_connection(*args, **(pauses | options))
 
 
 def make_celery(broker_url: str, *, sweep_seconds: float = 3.0) -> Celery:
@@ -73,6 +84,8 @@ def make_celery(broker_url: str, *, sweep_seconds: float = 3.0) -> Celery:
         visibility_timeout=_VISIBILITY_SECONDS,
         result_backend_transport_options={"visibility_timeout": _VISIBILITY_SECONDS},
         broker_connection_retry_on_startup=True,
+        # Celery's own is a hundred times, after which a worker ends: no outage may be too long for it.
+        broker_connection_max_retries=None,
         broker_connection_timeout=2,
         broker_pool_limit=4,
         task_publish_retry=False,
@@ -97,6 +110,7 @@ def make_celery(broker_url: str, *, sweep_seconds: float = 3.0) -> Celery:
             }
         },
     )
+    app.amqp.Connection = _PromptConnection
     return app
 
 
