@@ -14,6 +14,8 @@ import yaml
 from prometheus_client import REGISTRY, Metric
 
 # Imported for the metrics that they declare.
+import api.measures  # noqa: F401
+import core.measures  # noqa: F401
 import worker.measures  # noqa: F401
 from api.platform_metrics import figures_metrics, rings_metrics, up_metrics
 from core.figures import Due, Figures, NodeFigures, Waiting
