@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, func, select
@@ -52,6 +52,8 @@ class ResumePoint:
     resume_ns: int
     resume_skip: int
     byte_count: int
+    #: frames of the engine's that these bytes came in; 0 once they are packed, when nothing more comes
+    record_count: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,11 @@ def resume_point(database: Database, job_id: str, attempt: int, rank: int) -> Re
         ).first()
         if last is None:
             return _packed_resume_point(connection, job_id, attempt, rank)
-        stored = connection.execute(select(func.sum(LogChunk.byte_count)).where(*of_rank)).scalar_one()
-    return ResumePoint(last.seq + 1, last.last_ns, last.resume_ns, last.resume_skip, int(stored))
+        sums = select(func.sum(LogChunk.byte_count), func.sum(LogChunk.record_count)).where(*of_rank)
+        byte_count, record_count = connection.execute(sums).one()
+    return ResumePoint(
+        last.seq + 1, last.last_ns, last.resume_ns, last.resume_skip, int(byte_count), int(record_count)
+    )
 
 
 def _packed_resume_point(connection: Connection, job_id: str, attempt: int, rank: int) -> ResumePoint:

@@ -14,6 +14,7 @@ from worker.engine import (
     LABEL_EXECUTOR,
     LABEL_INSTALLATION,
     LABEL_JOB,
+    LABEL_LOG_FILE,
     LABEL_NETWORK,
     LABEL_RANK,
     LABEL_RANKS,
@@ -25,6 +26,8 @@ from worker.engine import (
 from worker.executors import invocation_of
 from worker.rank_environment import rank_environment, rank_name
 from worker.secret_variables import with_secret_variables
+
+_LEAST_LOG_FILE_BYTES = 16 << 20
 
 
 def network_of(work: LaunchWork, settings: Settings) -> NetworkSpec:
@@ -70,6 +73,7 @@ def container_of(
             raise CommandNotStarted("No command specified: the image has neither an entrypoint nor a command")
         entrypoint, command = with_secret_variables(whole)
     gpu = work.gpu_of_rank.get(rank)
+    log_file_bytes = _log_file_bytes(work, settings)
     address = None if work.subnet is None else rank_address(work.subnet, rank)
     return ContainerSpec(
         key=RankKey(work.job_id, work.attempt, rank),
@@ -93,6 +97,7 @@ def container_of(
             LABEL_ATTEMPT: str(work.attempt),
             LABEL_RANK: str(rank),
             LABEL_RANKS: str(work.spec.num_ranks),
+            LABEL_LOG_FILE: str(log_file_bytes),
             LABEL_EXECUTOR: invocation.kind,
             LABEL_NETWORK: network.labels[LABEL_NETWORK],
         },
@@ -103,7 +108,16 @@ def container_of(
         address=address,
         hosts=_peers(work, rank),
         gpu=gpu,
+        log_file_bytes=log_file_bytes,
     )
+
+
+def _log_file_bytes(work: LaunchWork, settings: Settings) -> int:
+    """So much that all that is kept of the rank's output is in the first file, unless its lines are short.
+
+    Engines before 23 lose output, or give it twice, to whoever follows it from one file into the next.
+    """
+    return max(2 * settings.log_max_bytes // work.spec.num_ranks, _LEAST_LOG_FILE_BYTES)
 
 
 def _peers(work: LaunchWork, rank: int) -> dict[str, str]:

@@ -18,6 +18,8 @@ LABEL_JOB = "longshore.job"
 LABEL_ATTEMPT = "longshore.attempt"
 LABEL_RANK = "longshore.rank"
 LABEL_RANKS = "longshore.ranks"
+#: How large the engine lets one file of the rank's output become.
+LABEL_LOG_FILE = "longshore.log-file-bytes"
 LABEL_EXECUTOR = "longshore.executor"
 LABEL_NETWORK = "longshore.network"
 
@@ -93,6 +95,8 @@ class ContainerSpec:
     working_directory: str = ""
     #: the one that it sees, by its number on the node; None = none
     gpu: int | None = None
+    #: of the rank's output the engine has two files at the most, each of so many bytes as it keeps them
+    log_file_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from tests.lab.servers import Servers
 from worker.docker_engine.streams import DockerStreams
 from worker.engine import RankKey
 from worker.supervisor.log_writer import LogWriter
-from worker.supervisor.output_capture import OutputCapture
+from worker.supervisor.output_capture import OutputCapture, OutputLimits
 from worker.supervisor.scope import NodeScope, ProcessScope
 
 _BEGAN = 1_700_000_000
@@ -104,7 +104,8 @@ async def capture(scope: NodeScope, job_id: str, ranks: int, *, have_ended: bool
     """Follow so many at once, or read what those have printed that have ended; the bytes that are stored."""
     async with storing(scope) as writer:
         keys = [RankKey(job_id, 1, rank) for rank in range(ranks)]
-        captures = [OutputCapture(scope, writer, key, key.container_name, limit_bytes=1 << 40) for key in keys]
+        limits = OutputLimits(1 << 40)
+        captures = [OutputCapture(scope, writer, key, key.container_name, limits) for key in keys]
         readings = (each.read_rest() if have_ended else each.follow(asyncio.Event()) for each in captures)
         await asyncio.gather(*readings)
         await asyncio.gather(*(each.flush() for each in captures))

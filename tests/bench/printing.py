@@ -13,7 +13,7 @@ import docker
 
 from tests.lab.images import BUSYBOX, PYTHON
 from tests.lab.platform import ENGINE
-from worker.docker_engine.payload import LOG_CONFIG
+from worker.docker_engine.payload import log_config
 
 _LINE = "x" * 99
 #: Prints what it is told in lines of 100 bytes, and how long that took. It sleeps to keep its pace.
@@ -75,7 +75,7 @@ class RawPrinters:
 
     @contextmanager
     def _created(self, image: str, commands: list[list[str]]) -> Iterator[list[str]]:
-        config = self._api.create_host_config(network_mode="none", log_config=LOG_CONFIG)
+        config = self._api.create_host_config(network_mode="none", log_config=log_config(4 << 30))
         made = [
             str(
                 self._api.create_container(image, entrypoint=command[:1], command=command[1:], host_config=config)[

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
+import signal
 from collections.abc import Mapping
 
 import pytest
 
 from tests.lab.api_client import ApiClient
 from tests.lab.host_pool import ranks_of
-from tests.lab.platform import Platform
+from tests.lab.platform import Platform, wait_until
 from tests.lab.stored_output import stream_of
 
 _PIECE = 16_384
@@ -75,6 +77,26 @@ def test_every_byte_is_stored(client: ApiClient, platform: Platform, busybox: st
         assert digest(downloaded(client, job["id"])) == digest(*printed.values())
     (rank,) = ranks_of(client, job["id"])
     assert int(rank["logBytes"]) == sum(map(len, printed.values()))
+
+
+def test_all_that_is_printed_while_nobody_reads_is_stored_once_somebody_does(
+    client: ApiClient, platform: Platform, busybox: str
+) -> None:
+    """More than engines' files usually hold: who follows it through several loses some, or is given some twice."""
+    count = 130_000
+    line = 'BEGIN { for (i = 0; i < 1000; i++) x = x "x"; for (i = 0; i < %d; i++) printf "%%07d %%s\\n", i, x }'
+    job = client.shell(f"sleep 2; awk '{line % count}'; touch /tmp/printed; sleep 10", image=busybox)
+    client.wait_for(job["id"], lambda seen: seen["state"] == "RUNNING", 60)
+    (container,) = platform.containers_of(job["id"])
+    os.kill(platform.pid("supervisor"), signal.SIGSTOP)
+    try:
+        has_printed = ["test", "-e", "/tmp/printed"]
+        wait_until(lambda: container.exec_run(has_printed).exit_code == 0, 60, "all is printed")
+    finally:
+        os.kill(platform.pid("supervisor"), signal.SIGCONT)
+    assert client.wait_end(job["id"], 300)["state"] == "COMPLETED"
+    stored = stream_of(platform.database_url, platform.object_store_url, job["id"], 1)
+    assert digest(stored) == digest(b"".join(b"%07d %s\n" % (number, b"x" * 1000) for number in range(count)))
 
 
 def test_download_of_a_gang_has_every_line_whole_behind_its_rank(client: ApiClient, busybox: str) -> None:

@@ -102,6 +102,17 @@ def test_container_payload_user_variables_do_not_win_over_the_platforms() -> Non
     assert "RANK=0" in environment
 
 
+@pytest.mark.parametrize(("ranks", "kept"), [(1, 1 << 30), (4, 1 << 28)])
+def test_container_payload_has_all_that_is_kept_of_its_output_in_the_engines_first_file(
+    ranks: int, kept: int
+) -> None:
+    assert SETTINGS.log_max_bytes // ranks == kept
+    body = payload(work(ranks))
+    config = body["HostConfig"]["LogConfig"]["Config"]
+    assert int(config["max-size"]) == int(body["Labels"]["longshore.log-file-bytes"]) == 2 * kept
+    assert config["max-file"] == "2"
+
+
 def test_network_of_one_rank_cuts_containers_off_from_each_other() -> None:
     body = network_payload(network_of(work(1), SETTINGS))
     assert body["Options"] == {"com.docker.network.bridge.enable_icc": "false"}

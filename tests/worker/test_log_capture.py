@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from core.log_records import PLATFORM, LogRecord, RecordColumns
 from core.logs import ResumePoint
+from worker.docker_engine.log_frames import PIECE_BYTES
 from worker.engine import RankKey
-from worker.supervisor.log_writer import TRUNCATION, RankBuffer
+from worker.supervisor.log_writer import TRUNCATION, RankBuffer, in_file_bytes
 
 KEY = RankKey("job", 1, 0)
 MS = 1_000_000
@@ -38,8 +39,16 @@ def another(buffer: RankBuffer) -> RankBuffer:
     end = chunks[-1]
     return RankBuffer.at(
         KEY,
-        ResumePoint(end.seq + 1, end.records[-1].time_ns, end.resume_ns, end.resume_skip, buffer.byte_count),
+        ResumePoint(
+            end.seq + 1,
+            end.records[-1].time_ns,
+            end.resume_ns,
+            end.resume_skip,
+            buffer.byte_count,
+            buffer.record_count,
+        ),
         buffer.limit_bytes,
+        buffer.file_limit_bytes,
     )
 
 
@@ -131,6 +140,34 @@ def test_what_is_beyond_the_limit_is_left_out_and_said_once(
     said = [record.data.decode() for record in stored if record.stream == PLATFORM]
     assert len(kept) == min(limit, sum(sizes)) == buffer.byte_count
     assert said == ([TRUNCATION.format(limit)] if sum(sizes) > limit else [])
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 40, PIECE_BYTES]), max_size=12),
+    file_limit=st.integers(0, 4 * PIECE_BYTES),
+    cut=st.integers(0, 12),
+    at_once=st.integers(1, 12),
+)
+def test_what_may_be_beyond_the_first_file_of_an_engine_is_left_out_and_said_once(
+    sizes: list[int], file_limit: int, cut: int, at_once: int
+) -> None:
+    """Also where the file is reached by another process than began to read it."""
+    log = [LogRecord((10_000 + number) * MS, 1, b"x" * size) for number, size in enumerate(sizes)]
+    ends = [in_file_bytes(sum(sizes[: count + 1]), count + 1) for count in range(len(sizes))]
+    within = sum(end <= file_limit for end in ends)
+    buffer = RankBuffer.at(KEY, ResumePoint(0, 0, 0, 0, 0), NO_LIMIT, file_limit)
+    read(log, buffer, cut, at_once)
+    if buffer.pending and not buffer.is_cut:
+        buffer = another(buffer)
+    if not buffer.is_cut:
+        read(log, buffer, len(log), at_once)
+    # The one that goes beyond is kept too: an engine begins another file behind what has filled the one before.
+    kept = sum(sizes[: within + 1])
+    said = [record.data.decode() for record in buffer.pending if record.stream == PLATFORM]
+    assert buffer.byte_count == kept
+    assert buffer.is_cut == (within < len(sizes))
+    assert said == ([TRUNCATION.format(kept)] if buffer.is_cut else [])
+    assert buffer.is_full or not buffer.is_cut
 
 
 @given(sizes=st.lists(st.sampled_from([0, 1, 100, 1000, 70_000, 300_000]), max_size=30))

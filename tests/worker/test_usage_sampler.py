@@ -23,6 +23,7 @@ from tests.worker.engine_contract.subject import Subject
 from worker.docker_engine.streams import DockerStreams
 from worker.engine import RankKey
 from worker.supervisor.log_writer import LogWriter
+from worker.supervisor.output_capture import OutputLimits
 from worker.supervisor.rank_watch import RankWatch
 from worker.supervisor.scope import NodeScope, ProcessScope
 from worker.supervisor.told_exits import ToldExits
@@ -80,7 +81,7 @@ class Lab:
             _never_began,
             keeps_notebook=False,
             in_gang=False,
-            log_limit_bytes=1,
+            output_limits=OutputLimits(1),
             is_new=True,
         )
 

@@ -21,9 +21,13 @@ CAPABILITIES = (
     "SETGID",
     "SETUID",
 )
-#: Blocking, on the node's disk: a slow reader never slows the job, and the newest 250 MB outlive a
-#: supervisor that is away. Not json-file, which replaces every byte that is not UTF-8.
-LOG_CONFIG = {"Type": "local", "Config": {"max-size": "50m", "max-file": "5", "compress": "false"}}
+
+
+def log_config(file_bytes: int) -> dict[str, Any]:
+    """Blocking, on the node's disk: a slow reader never slows the job, and what is kept outlives a supervisor that
+    is away. Not json-file, which replaces every byte that is not UTF-8. A second file takes what is beyond.
+    """
+    return {"Type": "local", "Config": {"max-size": str(file_bytes), "max-file": "2", "compress": "false"}}
 
 
 def container_payload(spec: ContainerSpec) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def container_payload(spec: ContainerSpec) -> dict[str, Any]:
             "MemorySwap": spec.limits.memory_bytes,
             "PidsLimit": spec.limits.pids,
             "RestartPolicy": {"Name": "no"},
-            "LogConfig": LOG_CONFIG,
+            "LogConfig": log_config(spec.log_file_bytes),
         },
     }
     if spec.network != HOST:

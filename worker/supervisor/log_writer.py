@@ -12,6 +12,7 @@ import structlog
 from core.errors import Superseded
 from core.log_records import PLATFORM, RecordColumns
 from core.logs import ChunkToStore, ResumePoint, append_chunks
+from worker.docker_engine.log_frames import PIECE_BYTES
 from worker.engine import RankKey
 from worker.measures import LOG_BYTES
 from worker.supervisor.scope import NodeScope
@@ -26,9 +27,17 @@ HIGH_WATER_BYTES = 1 << 20
 _DISORDER_NS = 1_000_000_000
 #: A chunk is what one page read decompresses at the least.
 _CHUNK_BYTES = 256 << 10
+#: What an engine's file takes for a frame beside its data, at the most: sizes, source and time of each, and of a
+#: piece of a long line, which is 16 KiB, also whose it is (moby's `logger/local`).
+_FRAME_BYTES, _DATA_SHARE = 48, 1.01
 TRUNCATION = (
     "longshore: the first {} bytes of this rank's output are kept, and nothing of what it printed after them\n"
 )
+
+
+def in_file_bytes(byte_count: int, record_count: int) -> int:
+    """What so much output in so many frames takes in an engine's files, at the most."""
+    return int(byte_count * _DATA_SHARE) + record_count * _FRAME_BYTES
 
 
 @dataclass
@@ -48,6 +57,9 @@ class RankBuffer:
     byte_count: int
     #: more than this is not kept
     limit_bytes: int
+    #: nor what may be beyond this in the engine's files, and so not in the first of them
+    file_limit_bytes: int | None = None
+    record_count: int = 0
     #: the rank has printed more than is kept, and its log says so
     is_cut: bool = False
     last_line: bytes = b""
@@ -60,23 +72,38 @@ class RankBuffer:
     _newest_ns: int = 0
 
     @classmethod
-    def at(cls, key: RankKey, point: ResumePoint, limit_bytes: int) -> RankBuffer:
+    def at(
+        cls, key: RankKey, point: ResumePoint, limit_bytes: int, file_limit_bytes: int | None = None
+    ) -> RankBuffer:
         """Going on from what is stored."""
         buffer = cls(
-            key, point.next_seq, point.last_ns, point.resume_ns, point.resume_skip, point.byte_count, limit_bytes
+            key,
+            point.next_seq,
+            point.last_ns,
+            point.resume_ns,
+            point.resume_skip,
+            point.byte_count,
+            limit_bytes,
+            file_limit_bytes,
+            point.record_count,
         )
         buffer._next_ns, buffer._next_skip = point.resume_ns, point.resume_skip
         buffer._newest_ns = point.last_ns
         return buffer
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a further frame may be the one that is beyond a limit."""
+        limit = self.file_limit_bytes
+        in_file = in_file_bytes(self.byte_count + PIECE_BYTES, self.record_count + 1)
+        return self.byte_count >= self.limit_bytes or (limit is not None and in_file > limit)
+
     def add(self, frames: RecordColumns) -> None:
         """Take frames, to the one that is beyond the limit. Times are kept such that they never go back within a
         rank, so that they can be a sort key."""
         ends = list(accumulate(frames.sizes()))
-        room = self.limit_bytes - self.byte_count
-        whole = len(frames)
-        if ends and ends[-1] > room:
-            whole = bisect_right(ends, room)
+        whole = self._room_for(ends)
+        if whole < len(frames):
             self._append(frames[:whole], ends[whole - 1] if whole else 0)
             self._cut(frames[whole : whole + 1])
             whole += 1
@@ -86,6 +113,20 @@ class RankBuffer:
             (data for data in reversed(frames.data[:whole]) if not data.isspace()), self.last_line
         )
 
+    def _room_for(self, ends: list[int]) -> int:
+        """How many frames are kept whole, of those that end so many bytes from here."""
+        count = len(ends)
+        if ends and self.byte_count + ends[-1] > self.limit_bytes:
+            count = bisect_right(ends, self.limit_bytes - self.byte_count)
+        limit = self.file_limit_bytes
+        if limit is not None and count and self._in_file(ends, count - 1) > limit:
+            count = bisect_right(range(count), limit, key=lambda at: self._in_file(ends, at))
+        return count
+
+    def _in_file(self, ends: list[int], at: int) -> int:
+        """Where the frame of that place ends in the engine's files, at the most."""
+        return in_file_bytes(self.byte_count + ends[at], self.record_count + at + 1)
+
     def _append(self, frames: RecordColumns, size: int) -> None:
         times = frames.times_ns
         self._count(times)
@@ -94,13 +135,15 @@ class RankBuffer:
         self.pending.extend(RecordColumns(times, frames.streams, frames.data))
         self.pending_bytes += size
         self.byte_count += size
+        self.record_count += len(times)
         self.last_ns = self.pending.times_ns[-1] if times else self.last_ns
 
     def _cut(self, frame: RecordColumns) -> None:
         """The beginning of one that there is no room for, and that nothing more is kept."""
         room = self.limit_bytes - self.byte_count
         if room:
-            self._append(RecordColumns(frame.times_ns, frame.streams, [frame.data[0][:room]]), room)
+            kept = frame.data[0][:room]
+            self._append(RecordColumns(frame.times_ns, frame.streams, [kept]), len(kept))
         else:
             self._count(frame.times_ns)
             self.last_ns = max(self.last_ns, *frame.times_ns)

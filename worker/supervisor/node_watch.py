@@ -21,6 +21,7 @@ from core.nodes import EngineFacts, Floor, record_answer, record_facts, record_s
 from worker.docker_engine.streams import ContainerEvent, ListedContainer
 from worker.engine import (
     LABEL_EXECUTOR,
+    LABEL_LOG_FILE,
     LABEL_NETWORK,
     LABEL_RANKS,
     RankKey,
@@ -30,6 +31,7 @@ from worker.engine import (
 from worker.measures import EVENTS, FOUND_BY_LISTING, RANKS_WATCHED
 from worker.supervisor.disk_relief import DiskRelief
 from worker.supervisor.log_writer import LogWriter
+from worker.supervisor.output_capture import OutputLimits
 from worker.supervisor.pulls import Pulls
 from worker.supervisor.rank_watch import RankWatch
 from worker.supervisor.reconcile import compare
@@ -161,12 +163,19 @@ class NodeWatch:
             self._engine_began,
             keeps_notebook=label(LABEL_EXECUTOR) == "notebook",
             in_gang=label(LABEL_NETWORK) == "gang",
-            log_limit_bytes=self._scope.settings.log_max_bytes // _gang_size(label(LABEL_RANKS)),
+            output_limits=self._output_limits(label),
             is_new=is_new,
         )
         self._watching[key] = watch
         self._usage.notice()
         self._group.create_task(self._guarded_watch(watch), name=key.container_name)
+
+    def _output_limits(self, label: Callable[[str], str | None]) -> OutputLimits:
+        file_bytes = label(LABEL_LOG_FILE) or ""
+        return OutputLimits(
+            self._scope.settings.log_max_bytes // _gang_size(label(LABEL_RANKS)),
+            int(file_bytes) if file_bytes.isdigit() else None,
+        )
 
     async def _guarded_watch(self, watch: RankWatch) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 
 import structlog
 
@@ -31,15 +32,24 @@ _LAST_LINES_BYTES = 4096
 _FROM_THE_START = ResumePoint(0, 0, 0, 0, 0)
 
 
+@dataclass(frozen=True)
+class OutputLimits:
+    """How much of a rank's output is kept, and how large the engine's files of it become (None: not known)."""
+
+    byte_count: int
+    file_bytes: int | None = None
+
+
 class OutputCapture:
-    """The output of one rank's container. `limit_bytes` is how much of it is kept."""
+    """The output of one rank's container."""
 
     def __init__(
-        self, scope: NodeScope, writer: LogWriter, key: RankKey, container_id: str, *, limit_bytes: int
+        self, scope: NodeScope, writer: LogWriter, key: RankKey, container_id: str, limits: OutputLimits
     ) -> None:
         self._scope, self._writer = scope, writer
         self._key, self._container_id = key, container_id
-        self._buffer = RankBuffer.at(key, _FROM_THE_START, limit_bytes)
+        self._limits = limits
+        self._buffer = RankBuffer.at(key, _FROM_THE_START, limits.byte_count, limits.file_bytes)
         #: the last lines as the engine has them, where they are beyond what is kept
         self._tail: list[bytes] = []
         #: what the container's init has said of the end, if it has
@@ -52,10 +62,10 @@ class OutputCapture:
 
     async def resume(self) -> None:
         """Go on where an earlier capture stopped."""
-        key, limit = self._key, self._buffer.limit_bytes
+        key, limits = self._key, self._limits
         point = await self._scope.verb(resume_point, self._scope.database, key.job_id, key.attempt, key.rank)
-        self._buffer = RankBuffer.at(key, point, max(limit, point.byte_count))
-        self._buffer.is_cut = point.byte_count >= limit and await self._was_cut()
+        self._buffer = RankBuffer.at(key, point, max(limits.byte_count, point.byte_count), limits.file_bytes)
+        self._buffer.is_cut = self._buffer.is_full and await self._was_cut()
 
     async def follow(self, ended: asyncio.Event) -> None:
         """Keep the output until the container has ended or is gone."""

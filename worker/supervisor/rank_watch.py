@@ -23,7 +23,7 @@ from worker.engine import Observation, RankKey
 from worker.executors.notebook import EXECUTED_NOTEBOOK
 from worker.executors.notebook_result import where_it_ended
 from worker.supervisor.log_writer import LogWriter
-from worker.supervisor.output_capture import OutputCapture
+from worker.supervisor.output_capture import OutputCapture, OutputLimits
 from worker.supervisor.rank_outputs import RankOutputsCollector
 from worker.supervisor.running_notebook import keep_while_running
 from worker.supervisor.scope import NodeScope
@@ -51,11 +51,11 @@ class RankWatch:
         *,
         keeps_notebook: bool,
         in_gang: bool,
-        log_limit_bytes: int,
+        output_limits: OutputLimits,
         is_new: bool,
     ) -> None:
         self._scope = scope
-        self._output = OutputCapture(scope, writer, key, container_id, limit_bytes=log_limit_bytes)
+        self._output = OutputCapture(scope, writer, key, container_id, output_limits)
         self._outputs = RankOutputsCollector(scope, key, container_id)
         self.key = key
         self._told = told
