@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from tests.faults.harness.finding import Finding
 from tests.faults.harness.trial import Outcome
 from tests.lab.platform import ROOT
@@ -34,11 +36,16 @@ class Suite:
         marks = "not slow" if short else "slow or not slow"
         command = [sys.executable, "-m", "pytest", "-q", "-m", marks, f"--junitxml={report}", *self.tests]
         with (folder / "tests.log").open("wb") as log:
-            subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, timeout=_MOST_SECONDS, check=False)
+            code = subprocess.run(
+                command, cwd=ROOT, stdout=log, stderr=log, timeout=_MOST_SECONDS, check=False
+            ).returncode
         seconds = round(time.monotonic() - begun, 1)
         cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
         findings = [Finding("illegal", self.id, why) for case in cases if (why := _why_not(case))]
         passed = len(cases) - len(findings)
+        if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            # One that was broken off has a test in its report of which nobody knows how it would have ended.
+            findings.append(Finding("illegal", self.id, f"pytest ended with {code}"))
         if not passed:
             findings.append(Finding("illegal", self.id, "no test passed"))
         return Outcome(findings, passed, 0, None, seconds, folder)
