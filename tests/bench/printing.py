@@ -26,6 +26,7 @@ for number in range(1, int(seconds * 10) + 1):
     rest = memoryview(piece)
     while rest:
         rest = rest[os.write(1, rest):]
+    # The pace is what is wanted.
     time.sleep(max(0.0, begun + number / 10 - time.monotonic()))
 print("took", time.monotonic() - begun, flush=True)
 """

@@ -63,14 +63,14 @@ def test_nobody_there_is_told_within_the_time_that_is_tried(served: Served) -> N
 
 
 def test_key_whose_rate_is_spent_waits_for_as_long_as_it_is_told_to(served: Served, settings: Settings) -> None:
-    slow = settings.model_copy(update={"rate_limit_per_second": 2, "rate_limit_burst": 1})
+    slow = settings.model_copy(update={"rate_limit_per_second": 0.5, "rate_limit_burst": 1})
     told: list[str] = []
     with serving(slow) as url, Longshore(url, served.user_key, ACCOUNT, on_retry=told.append) as longshore:
         began = time.monotonic()
         for _ in range(3):
             list(longshore.jobs(limit=1))
         lasted = time.monotonic() - began
-    # Two of the three were told to come again after a second, and came once.
+    # Two of the three were told to come again after two seconds, and came once.
     assert len(told) == 2 and 2 <= lasted < 15
 
 
@@ -220,6 +220,7 @@ def test_quiet_stream_that_breaks_twice_long_after_each_other_goes_on(
             broke_at = time.monotonic()
             proxy.heal()
             wait_until(lambda since=broke_at: time.monotonic() > since + 1.5, 10, "what was left is over")  # type: ignore[misc]
+        wait_until(lambda: seen.count("job") == 3, 20, "the watch is open again")
         end()
         reader.join(20)
     assert seen == ["job", "job", "job", "state", "end"]

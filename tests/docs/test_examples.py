@@ -31,7 +31,7 @@ _PICTURES = "mermaid"
 
 @pytest.fixture(scope="module")
 def platform(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """With secrets, and compaction and listings that nobody has to wait for."""
+    """With secrets, and listings that nobody has to wait for."""
     folder = tmp_path_factory.mktemp("platform")
     ensure_keys(folder / "secret-keys")
     started = Platform(servers, folder, secret_keys_file=folder / "secret-keys", listing_seconds=1)

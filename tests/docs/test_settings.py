@@ -27,9 +27,8 @@ def _variables_of_the_code() -> set[str]:
 
 
 def _is_text(path: Path) -> bool:
-    return (
-        path.is_file() and (path.suffix in (".py", ".sh", ".yml") or not path.suffix) and "cache" not in str(path)
-    )
+    is_code = path.suffix in (".py", ".sh", ".yml") or not path.suffix
+    return path.is_file() and is_code and "cache" not in str(path.relative_to(ROOT))
 
 
 def test_table_is_as_the_code_has_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -69,13 +70,9 @@ class Shell:
             raise Failed(f"{how}\n{out.read_text()[-2000:]}\n{err.read_text()[-2000:]}")
         return out.read_text()
 
-    def variable(self, name: str) -> str:
-        """The value of a variable of the shell."""
-        return self.run(f'printf %s "${{{name}:-}}"')
-
     def end(self) -> None:
         """End the shell and whatever it still runs."""
-        if self._bash.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._bash.pid, signal.SIGKILL)
         self._bash.communicate()
 

@@ -43,7 +43,13 @@ class Bucket:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._answers, 60, "the S3 server answers")
+        try:
+            wait_until(lambda: process.poll() is not None or self._answers(), 60, "the S3 server answers")
+            assert process.poll() is None, self._log.read_text()
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         return process
 
     def _answers(self) -> bool:

@@ -183,6 +183,8 @@ class Platform:
             [sys.executable, "-m", *words],
             cwd=self.code,
             env={**self._environment, "PYTHONPATH": str(self.code)},
+            stdin=subprocess.DEVNULL,
+            timeout=150,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -32,7 +32,7 @@ def migrate_with(code: Path, url: str) -> None:
         "LONGSHORE_DATABASE_URL": url,
         "LONGSHORE_BROKER_URL": "redis://nowhere",
     }
-    subprocess.run([sys.executable, "-m", "migrations"], cwd=code, env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "migrations"], cwd=code, env=environment, check=True, timeout=120)
 
 
 class Servers:

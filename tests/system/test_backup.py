@@ -69,6 +69,7 @@ def _outputs(platform: Platform, job_id: str) -> bytes:
     return answer.content
 
 
+@pytest.mark.timeout(600)
 def test_platform_restored_from_a_backup_has_all_that_was_in_it_and_runs_nothing_twice(kept: Platform) -> None:
     client, backup = kept.client, kept.folder / "backup.tar"
     witness = EngineWitness({"local": ENGINE}, kept.installation, lambda look: None)

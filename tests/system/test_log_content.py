@@ -49,6 +49,12 @@ MUCH: Mapping[str, tuple[str, dict[int, bytes]]] = {
 }
 
 
+_STORED = (
+    "SELECT coalesce(sum(byte_count), 0)::bigint FROM log_chunks c JOIN jobs j ON j.id = c.job_id"
+    " WHERE j.batch_job_id = '{}'"
+)
+
+
 def digest(data: bytes) -> tuple[int, str]:
     # Nobody wants to read how 50 MiB differ from others.
     return len(data), hashlib.sha256(data).hexdigest()
@@ -79,13 +85,15 @@ def test_every_byte_is_stored(client: ApiClient, platform: Platform, busybox: st
     assert int(rank["logBytes"]) == sum(map(len, printed.values()))
 
 
+@pytest.mark.timeout(600)
 def test_all_that_is_printed_while_nobody_reads_is_stored_once_somebody_does(
     client: ApiClient, platform: Platform, busybox: str
 ) -> None:
     """More than engines' files usually hold: who follows it through several loses some, or is given some twice."""
     count = 130_000
     line = 'BEGIN { for (i = 0; i < 1000; i++) x = x "x"; for (i = 0; i < %d; i++) printf "%%07d %%s\\n", i, x }'
-    job = client.shell(f"sleep 2; awk '{line % count}'; touch /tmp/printed; sleep 10", image=busybox)
+    wait = "while [ ! -e /tmp/read ]; do sleep 0.1; done"
+    job = client.shell(f"sleep 2; awk '{line % count}'; touch /tmp/printed; {wait}", image=busybox)
     client.wait_for(job["id"], lambda seen: seen["state"] == "RUNNING", 60)
     (container,) = platform.containers_of(job["id"])
     os.kill(platform.pid("supervisor"), signal.SIGSTOP)
@@ -94,6 +102,10 @@ def test_all_that_is_printed_while_nobody_reads_is_stored_once_somebody_does(
         wait_until(lambda: container.exec_run(has_printed).exit_code == 0, 60, "all is printed")
     finally:
         os.kill(platform.pid("supervisor"), signal.SIGCONT)
+    wait_until(
+        lambda: platform.query(_STORED.format(job["id"])) >= [(count * 1000,)], 200, "the most of it is stored"
+    )
+    container.exec_run(["touch", "/tmp/read"])
     assert client.wait_end(job["id"], 300)["state"] == "COMPLETED"
     stored = stream_of(platform.database_url, platform.object_store_url, job["id"], 1)
     assert digest(stored) == digest(b"".join(b"%07d %s\n" % (number, b"x" * 1000) for number in range(count)))
