@@ -107,8 +107,8 @@ def job_span(name: str, job_id: str, **attributes: str | int) -> Iterator[Span]:
 
 @contextmanager
 def call_span(name: str, **attributes: str | int) -> Iterator[None]:
-    """A span within the current one; none where there is no current one."""
-    if not trace.get_current_span().get_span_context().is_valid:
+    """A span within the current one; none where there is no current one that is recorded."""
+    if not trace.get_current_span().is_recording():
         yield
         return
     told = {f"longshore.{key}": value for key, value in attributes.items()}

@@ -49,7 +49,7 @@ class Beside:
 
     def analyse(self) -> None:
         """Have the server look at what was put in: a dump brings no statistics."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
+        with _connected(self.url) as connection:
             connection.execute("ANALYZE")
 
     def take_the_name(self) -> str:
@@ -82,8 +82,12 @@ class Beside:
                 except psycopg.errors.ObjectInUse:
                     if time.monotonic() > deadline:
                         raise
+                    # What is in the way may be no session that was ended: a prepared transaction, or a new one.
+                    time.sleep(0.1)
         finally:
-            connection.execute(_statement("ALTER DATABASE {} ALLOW_CONNECTIONS true", holds))
+            # By a connection of its own: this one may be what failed.
+            with _maintaining(self._url) as another:
+                another.execute(_statement("ALTER DATABASE {} ALLOW_CONNECTIONS true", holds))
 
 
 def is_there(url: str) -> bool:
@@ -104,8 +108,14 @@ _END_SESSIONS = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WH
 @contextmanager
 def _maintaining(url: str) -> Iterator[psycopg.Connection[Any]]:
     """In the database that every server has for the purpose."""
+    with _connected(_with_name(url, "postgres")) as connection:
+        yield connection
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
     try:
-        with psycopg.connect(_with_name(url, "postgres"), autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
             yield connection
     except psycopg.Error as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]

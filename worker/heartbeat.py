@@ -30,7 +30,8 @@ class Heartbeat:
             return
         until = time.time() + self._seconds
         with contextlib.suppress(OSError):
-            self._file.touch()
+            # Made without another time meanwhile: whoever checks may look between the two.
+            self._file.open("ab").close()
             os.utime(self._file, (until, until))
 
 

@@ -81,6 +81,9 @@ def fence_jobs(database: Database, made_at: datetime) -> Fenced:
     for job_id in found:
         with database.transaction() as connection:
             job = lock_job(connection, job_id)
+            if job.stop_requested_at is not None and job.reason == RESTORED:
+                ended += 1
+                continue
             if JobState(job.state) in _WAITING and job.stop_requested_at is None:
                 status = f"waited when the backup of {when} was made, and may have run since; clone it to run it"
                 stop_locked(connection, job, reason=RESTORED, status=status)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from itertools import chain
 
 from core.errors import NoObjectStore, Unavailable
@@ -103,13 +103,14 @@ class _Bridge:
     def _given(self, asked: Future[bytes]) -> bytes:
         while True:
             try:
-                return asked.result(timeout=_LOOK_SECONDS)
-            except TimeoutError:
-                # A loop that has ended answers nothing any more, and says nothing of it.
-                if self._is_closed or asked.done():
-                    raise Unavailable("nobody waits for it any more") from None
+                if wait([asked], timeout=_LOOK_SECONDS).done:
+                    return asked.result()
             except CancelledError:
                 raise Unavailable("nobody waits for it any more") from None
+            # A loop that has ended answers nothing any more, and says nothing of it.
+            if self._is_closed:
+                asked.cancel()
+                raise Unavailable("nobody waits for it any more")
 
     async def _next(self) -> bytes:
         return await anext(self._pieces, b"")

@@ -171,11 +171,9 @@ class NodeWatch:
         self._group.create_task(self._guarded_watch(watch), name=key.container_name)
 
     def _output_limits(self, label: Callable[[str], str | None]) -> OutputLimits:
-        file_bytes = label(LABEL_LOG_FILE) or ""
-        return OutputLimits(
-            self._scope.settings.log_max_bytes // _gang_size(label(LABEL_RANKS)),
-            int(file_bytes) if file_bytes.isdigit() else None,
-        )
+        kept = self._scope.settings.log_max_bytes // (_count(label(LABEL_RANKS)) or 1)
+        # Containers of before this label was made have small files, and no limit by them.
+        return OutputLimits(kept, _count(label(LABEL_LOG_FILE)))
 
     async def _guarded_watch(self, watch: RankWatch) -> None:
         try:
@@ -316,6 +314,6 @@ class NodeWatch:
         return True
 
 
-def _gang_size(label: str | None) -> int:
-    """As its containers say; whoever else put a label of that name on something may have put anything there."""
-    return max(1, int(label)) if label is not None and label.isdecimal() else 1
+def _count(label: str | None) -> int | None:
+    """As the container says; whoever else put a label of that name on something may have put anything there."""
+    return (int(label) or None) if label is not None and label.isdecimal() else None
