@@ -58,7 +58,6 @@ class Beside:
         with _maintaining(self._url) as connection:
             was_there = _exists(connection, self.name)
             if was_there:
-                connection.execute(_statement("DROP DATABASE IF EXISTS {} WITH (FORCE)", kept))
                 self._rename_both(connection, kept)
             else:
                 connection.execute(_statement("ALTER DATABASE {} RENAME TO {}", self._own, self.name))
@@ -67,18 +66,24 @@ class Beside:
 
     def _rename_both(self, connection: psycopg.Connection[Any], kept: str) -> None:
         """No session may be in a database that gets another name: nobody is let in, and who is there is ended."""
+        # The one that was kept before is the last to go: until then nothing has been lost.
+        aside = (
+            f"{self.name[: _NAME_BYTES - 20]}_aside_{secrets.token_hex(4)}" if _exists(connection, kept) else ""
+        )
         connection.execute(_statement("ALTER DATABASE {} ALLOW_CONNECTIONS false", self.name))
         holds = self.name
         try:
             deadline = time.monotonic() + _SECONDS
             while True:
-                connection.execute(_END_SESSIONS, ([self.name, self._own],))
+                connection.execute(_END_SESSIONS, ([self.name, self._own, kept],))
                 try:
                     with connection.transaction():
+                        if aside:
+                            connection.execute(_statement("ALTER DATABASE {} RENAME TO {}", kept, aside))
                         connection.execute(_statement("ALTER DATABASE {} RENAME TO {}", self.name, kept))
                         connection.execute(_statement("ALTER DATABASE {} RENAME TO {}", self._own, self.name))
                     holds = kept
-                    return
+                    break
                 except psycopg.errors.ObjectInUse:
                     if time.monotonic() > deadline:
                         raise
@@ -88,6 +93,8 @@ class Beside:
             # By a connection of its own: this one may be what failed.
             with _maintaining(self._url) as another:
                 another.execute(_statement("ALTER DATABASE {} ALLOW_CONNECTIONS true", holds))
+        if aside:
+            connection.execute(_statement("DROP DATABASE IF EXISTS {} WITH (FORCE)", aside))
 
 
 def is_there(url: str) -> bool:

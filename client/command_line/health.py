@@ -141,7 +141,7 @@ def _answer(platform: Platform) -> Finding:
     try:
         answer = platform.get("/healthz")
     except httpx.HTTPError as error:
-        return fault(f"it does not answer: {error or type(error).__name__}", f"look at the api's log; {_HOST}")
+        return _silent(error)
     if answer.status_code != httpx.codes.OK or read_json(answer.content) != {}:
         return fault(
             f"what answers there is not Longshore ({answer.status_code})",
@@ -151,6 +151,17 @@ def _answer(platform: Platform) -> Finding:
 
 
 def _clock(platform: Platform) -> Finding:
+    try:
+        return _clock_of(platform)
+    except httpx.HTTPError as error:
+        return _silent(error)
+
+
+def _silent(error: httpx.HTTPError) -> Finding:
+    return fault(f"it does not answer: {error or type(error).__name__}", f"look at the api's log; {_HOST}")
+
+
+def _clock_of(platform: Platform) -> Finding:
     began, before = time.monotonic(), time.time()
     said = platform.get("/healthz").headers.get("Date")
     took = time.monotonic() - began
@@ -167,7 +178,10 @@ def _clock(platform: Platform) -> Finding:
 
 
 def _ready(platform: Platform) -> Finding:
-    answer = platform.get("/readyz")
+    try:
+        answer = platform.get("/readyz")
+    except httpx.HTTPError as error:
+        return _silent(error)
     parts = _parts(read_json(answer.content))
     bad = [fault(f"{part}: {word}", _HOST) for part, word in parts.items() if word != "ready"]
     if bad:
@@ -186,7 +200,10 @@ def _parts(body: object) -> Mapping[str, str]:
 
 
 def _version(platform: Platform) -> Finding:
-    body = read_json(platform.get("/openapi.json").content)
+    try:
+        body = read_json(platform.get("/openapi.json").content)
+    except httpx.HTTPError as error:
+        return _silent(error)
     if not isinstance(body, Mapping) or "info" not in body:
         return unchecked("it does not say which it is")
     return ok(f"{body['info'].get('title')} {body['info'].get('version')}")

@@ -15,6 +15,7 @@ from datetime import datetime
 from sqlalchemy import select, text
 
 from core.database import Database
+from core.errors import FailedPrecondition
 from core.jobs import job_moves
 from core.jobs.retention import Expired, remove_expired
 from core.jobs.retrying import RESTORED
@@ -94,13 +95,23 @@ def fence_jobs(database: Database, made_at: datetime) -> Fenced:
     return Fenced(ended, len(found) - ended)
 
 
-def forget_missing_objects(database: Database, has: Callable[[str], bool]) -> int:
+def forget_missing_objects(database: Database, has: Callable[[str], bool], *, may_be_most: bool = False) -> int:
     """Say of attempts whose objects are not in the store that they have been removed; how many there were.
 
-    The database was dumped before the objects were copied: what was removed in between was removed for good.
+    The database was dumped before the objects were copied: what was removed in between was removed for good. That
+    cannot be undone, since what is said to be removed is removed wherever it turns up. So where most are missing,
+    which looks like a store that is another one, or is not filled yet, FailedPrecondition is raised unless they
+    `may_be_most`.
     """
     because = "it was being removed when the backup was made from which the platform was restored"
     with database.transaction() as connection:
         rows = connection.execute(_OBJECTS).all()
-    gone = {(row.folder, row.job_id, row.attempt) for row in rows if not has(row.path)}
+    missing = [row for row in rows if not has(row.path)]
+    if 2 * len(missing) > len(rows) and not may_be_most:
+        raise FailedPrecondition(
+            f"{len(missing)} of {len(rows)} objects that the rows name are not in the store: fill it first, or"
+            " name the right one in LONGSHORE_OBJECT_STORE_URL; with --objects-are-gone their jobs say that they"
+            " were removed, for good"
+        )
+    gone = {(row.folder, row.job_id, row.attempt) for row in missing}
     return sum(remove_expired(database, Expired(*key, because)) for key in sorted(gone))

@@ -30,7 +30,7 @@ from deploy.processes import SetupError
 from deploy.services import service_environment
 from deploy.steps import say, step
 from deploy.version import VERSION
-from migrations.databases import server_major
+from migrations.databases import Refused, server_major
 
 _PROGRESS_SECONDS = 5.0
 #: Names of objects that are being written have it (object_store, LocalStore); others never do.
@@ -55,7 +55,7 @@ def main() -> int:
             verify(arguments.file)
         else:
             make(Home.from_environment(), arguments.file.absolute(), with_secret_keys=arguments.with_secret_keys)
-    except (SetupError, Unavailable, OSError) as error:
+    except (SetupError, Refused, Unavailable, OSError) as error:
         print(f"\ndeploy/backup: {error}", file=sys.stderr)
         return 1
     return 0
@@ -143,10 +143,16 @@ def _write(file: IO[bytes], home: Home, environment: Mapping[str, str], *, with_
     copied, folder = _Copied(), store_folder(store_url)
     with step("objects") as line:
         if folder is not None:
+            if not folder.is_dir():
+                raise SetupError(
+                    f"there is no folder {folder}, in which LONGSHORE_OBJECT_STORE_URL has the objects"
+                )
             _copy_objects(writer, folder, copied)
         line.result = f"{copied.count} of {_size(copied.bytes)}" if folder else f"are in {store_url or 'no store'}"
     if with_secret_keys:
         keys = Path(environment["LONGSHORE_SECRET_KEYS_FILE"])
+        if not keys.exists():
+            raise SetupError(f"there is no {keys}: --with-secret-keys needs the file that the platform has")
         for found in (keys, home.env_file, home.operator_env_file):
             if found.exists():
                 writer.add(SECRET + ("secret-keys" if found == keys else found.name), [found.read_bytes()])
@@ -179,9 +185,14 @@ def _copy_objects(writer: BackupWriter, folder: Path, copied: _Copied) -> None:
 def _objects_in(folder: Path) -> Iterator[Path]:
     for kind in KINDS:
         # What is removed while it is walked is passed over.
-        for here, folders, names in os.walk(folder / kind):
+        for here, folders, names in os.walk(folder / kind, onerror=_refuse_unreadable):
             folders.sort()
             yield from (Path(here, name) for name in sorted(names) if _UNFINISHED not in name)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -31,6 +31,7 @@ def main() -> int:
     )
     parser.add_argument("made_at", type=_moment, help="when the backup was made; without a zone it is UTC")
     parser.add_argument("--rerun-queued", action="store_true", help="jobs that waited may run, again if they have")
+    add_objects_are_gone(parser)
     arguments = parser.parse_args()
     settings = load_settings()
     try:
@@ -40,6 +41,7 @@ def main() -> int:
             arguments.made_at,
             store_url=settings.object_store_url,
             rerun_queued=arguments.rerun_queued,
+            objects_are_gone=arguments.objects_are_gone,
         )
     except (SetupError, Unavailable, CallerError) as error:
         print(f"\nbring_to_now: {error}", file=sys.stderr)
@@ -47,7 +49,18 @@ def main() -> int:
     return 0
 
 
-def bring_to_now(database_url: str, made_at: datetime, *, store_url: str, rerun_queued: bool) -> None:
+def add_objects_are_gone(parser: argparse.ArgumentParser) -> None:
+    """The option that is said where most objects are missing and that is right."""
+    parser.add_argument(
+        "--objects-are-gone",
+        action="store_true",
+        help="most of what ended jobs left is not in the store, and never will be",
+    )
+
+
+def bring_to_now(
+    database_url: str, made_at: datetime, *, store_url: str, rerun_queued: bool, objects_are_gone: bool = False
+) -> None:
     """End what may have run since, look for what ran, free what was held, mark output that is gone.
 
     Raises SetupError where the folder of the objects is not there: all of them would be taken for gone.
@@ -70,7 +83,9 @@ def bring_to_now(database_url: str, made_at: datetime, *, store_url: str, rerun_
                     " that ran are looked for on their nodes"
                 )
         if folder is not None:
-            count = forget_missing_objects(database, lambda path: (folder / path).exists())
+            count = forget_missing_objects(
+                database, lambda path: (folder / path).exists(), may_be_most=objects_are_gone
+            )
             if count:
                 say(f"         objects     of {count} attempts went since the backup was made; their jobs say so")
     finally:

@@ -34,7 +34,7 @@ from deploy.backups.archive import (
     read_manifest,
 )
 from deploy.backups.backup import describe, store_folder
-from deploy.backups.bring_to_now import bring_to_now
+from deploy.backups.bring_to_now import add_objects_are_gone, bring_to_now
 from deploy.backups.postgres_programs import restore
 from deploy.embedded.server import write_secret
 from deploy.engine import Engine
@@ -57,6 +57,7 @@ class Wishes:
     rerun_queued: bool = False
     take_over: bool = False
     no_start: bool = False
+    objects_are_gone: bool = False
 
 
 def main() -> int:
@@ -77,12 +78,14 @@ def main() -> int:
         help="be the installation of the backup, which is gone: its containers become this one's",
     )
     parser.add_argument("--no-start", action="store_true", help="put everything in place and start nothing")
-    arguments = parser.parse_args()
-    wishes = Wishes(arguments.replace, arguments.rerun_queued, arguments.take_over, arguments.no_start)
+    add_objects_are_gone(parser)
+    arguments = vars(parser.parse_args())
+    path = arguments.pop("file").absolute()
+    wishes = Wishes(**arguments)
     home = Home.from_environment()
     try:
         with home.locked():
-            put_back(home, arguments.file.absolute(), wishes)
+            put_back(home, path, wishes)
     except (SetupError, Refused, Unavailable, CallerError, OSError) as error:
         print(f"\ndeploy/restore: {error}", file=sys.stderr)
         return 1
@@ -109,19 +112,29 @@ def put_back(home: Home, path: Path, wishes: Wishes) -> None:
             upgrade(beside.url)
             beside.analyse()
             line.result = f"restored beside {beside.name}, at revision {head()}"
-        _put_files(path, home, environment, manifest)
-        bring_to_now(
-            beside.url,
-            datetime.fromisoformat(manifest.made_at),
-            store_url=environment["LONGSHORE_OBJECT_STORE_URL"],
-            rerun_queued=wishes.rerun_queued,
-        )
+        _put_objects(path, environment, manifest)
         with step("processes") as line:
             stopped = [name for name in reversed(COMMANDS) if stop_service(home, name)]
             line.result = f"stopped {', '.join(stopped)}" if stopped else "none ran here"
-        with step("name") as line:
-            kept = beside.take_the_name()
-            line.result = f"{beside.name} is the restored database" + (f"; {kept} is the old one" if kept else "")
+        try:
+            # While nobody removes objects any more.
+            bring_to_now(
+                beside.url,
+                datetime.fromisoformat(manifest.made_at),
+                store_url=environment["LONGSHORE_OBJECT_STORE_URL"],
+                rerun_queued=wishes.rerun_queued,
+                objects_are_gone=wishes.objects_are_gone,
+            )
+            with step("name") as line:
+                kept = beside.take_the_name()
+                old = f"; {kept} is the old one" if kept else ""
+                line.result = f"{beside.name} is the restored database{old}"
+        except BaseException:
+            if stopped:
+                say("The platform is started as it was.")
+                _start(home, database_url, broker_url)
+            raise
+    _put_secrets(path, home, environment)
     if wishes.take_over:
         home.take_over(manifest.installation)
     if wishes.no_start:
@@ -175,7 +188,13 @@ def _refuse_replacing(database_url: str, manifest: Manifest, wishes: Wishes) -> 
         raise SetupError(f"the database here has {count} jobs; --replace puts the backup in their place")
 
 
-def _put_files(path: Path, home: Home, environment: Mapping[str, str], manifest: Manifest) -> None:
+def _put_secrets(path: Path, home: Home, environment: Mapping[str, str]) -> None:
+    for member in members(path):
+        if member.name.startswith(SECRET):
+            put_secret(home, environment, member.name.removeprefix(SECRET), member.content.read().decode())
+
+
+def _put_objects(path: Path, environment: Mapping[str, str], manifest: Manifest) -> None:
     folder = store_folder(environment["LONGSHORE_OBJECT_STORE_URL"])
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,8 +203,6 @@ def _put_files(path: Path, home: Home, environment: Mapping[str, str], manifest:
         for member in members(path):
             if member.name.startswith(OBJECTS) and folder is not None:
                 count += _put_object(folder, member.name.removeprefix(OBJECTS), member.size, member.content)
-            elif member.name.startswith(SECRET):
-                put_secret(home, environment, member.name.removeprefix(SECRET), member.content.read().decode())
         line.result = f"{count} put back, {manifest.object_count - count} were there"
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from core.database import Database
-from core.errors import OutputRemoved
+from core.errors import FailedPrecondition, OutputRemoved
 from core.jobs import ending, launching, stopping
 from core.jobs.restoring import count_jobs, fence_jobs, forget_holders, forget_missing_objects
 from core.jobs.retrying import RESTORED
@@ -128,6 +128,8 @@ def test_nobody_holds_anything_and_no_old_clock_decides(rows: RowsOnly) -> None:
 def test_attempts_whose_objects_are_not_there_say_that_they_were_removed(lab: PackingLab) -> None:
     there, gone = lab.ended(), lab.ended()
     lab.pack()
+    with pytest.raises(FailedPrecondition, match="are not in the store"):
+        forget_missing_objects(lab.database, lambda path: False)
     before = lab.read(there)
     lab.store.remove(lab.paths(gone))
     assert forget_missing_objects(lab.database, lambda path: (lab.folder / path).exists()) == 1

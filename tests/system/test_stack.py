@@ -250,10 +250,12 @@ def check_restoring(stack: Stack) -> None:
     name, _, content = said.output.partition(b"\n")
     newest, dump = name.decode(), stack.folder / "longshore.dump"
     dump.write_bytes(content)
-    stack.compose("stop", "api", "worker", "supervisor", "beat")
+    stack.compose("stop", "api", "worker", "supervisor", "beat", "backup")
     restore = (
         "export PGPASSWORD=$(cat /run/secrets/postgres-password) PGHOST=127.0.0.1 PGUSER=app\n"
-        "dropdb --force longshore && createdb longshore && pg_restore -d longshore --exit-on-error"
+        "createdb longshore_new && pg_restore -d longshore_new --exit-on-error &&\n"
+        'psql -q -d postgres -c "ALTER DATABASE longshore RENAME TO longshore_replaced"'
+        ' -c "ALTER DATABASE longshore_new RENAME TO longshore"'
     )
     with dump.open("rb") as content:
         stack.compose("exec", "-T", "postgres", "sh", "-c", restore, stdin=content)
@@ -261,4 +263,4 @@ def check_restoring(stack: Stack) -> None:
     bring = ("python3", "-m", "deploy.backups.bring_to_now", made_at)
     assert "0 that waited are ended" in stack.compose("run", "--rm", "--no-deps", "worker", *bring)
     stack.compose("up", "-d", "--no-build")
-    stack.wait_well("proxy", *OURS)
+    stack.wait_well("proxy", "backup", *OURS)
