@@ -32,6 +32,7 @@ from api.platform_figures import PlatformFigures
 from api.readiness import Readiness
 from api.request_trace import RequestTrace
 from api.stream_limits import Streams
+from api.unread_bodies import UnreadBodies
 from core.database import Database
 from core.event_log import configure_logging
 from core.object_store import ObjectStore
@@ -98,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(UnexpectedErrors)
     # Added last, so around all others.
     app.add_middleware(RequestTrace)
+    app.add_middleware(UnreadBodies)
     # The busiest first: routes are tried in turn.
     app.include_router(batch_jobs.router)
     app.include_router(health.router)
