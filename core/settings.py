@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     output_patience_seconds: float = Field(
         default=60.0,
         ge=0,
-        description="an ended rank holds its slot for so long while what it left cannot be kept",
+        description="an ended rank holds its slot for so long while what it printed or left cannot be kept",
     )
     notebook_seconds: float = Field(
         default=5.0,
@@ -194,9 +194,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _take_passwords(self) -> Self:
         if self.database_password_file is not None:
-            self.database_url = _with_password(self.database_url, self.database_password_file)
+            self.database_url = with_password(self.database_url, self.database_password_file)
         if self.broker_password_file is not None:
-            self.broker_url = _with_password(self.broker_url, self.broker_password_file)
+            self.broker_url = with_password(self.broker_url, self.broker_password_file)
         return self
 
     @property
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
         return frozenset(name.strip() for name in self.plain_engines.split(",") if name.strip())
 
 
-def _with_password(url: str, file: Path) -> str:
+def with_password(url: str, file: Path) -> str:
     """The URL with the file's password, which may have any character but ends before a newline at its end.
 
     Raises ValueError, which names the file and never what is in it.

@@ -33,6 +33,10 @@ _FRAME_BYTES, _DATA_SHARE = 48, 1.01
 TRUNCATION = (
     "longshore: the first {} bytes of this rank's output are kept, and nothing of what it printed after them\n"
 )
+#: `{}`: bytes.
+UNREAD = (
+    "longshore: the first {} bytes of this rank's output are kept; the engine did not say whether there is more\n"
+)
 
 
 def in_file_bytes(byte_count: int, record_count: int) -> int:
@@ -149,7 +153,11 @@ class RankBuffer:
             self.last_ns = max(self.last_ns, *frame.times_ns)
         self.is_cut = True
         # In the transaction that stores the last byte: whoever goes on from there knows that all is said.
-        said = TRUNCATION.format(self.byte_count).encode()
+        self.say(TRUNCATION.format(self.byte_count))
+
+    def say(self, sentence: str) -> None:
+        """Have the rank's log say something that is not the rank's own."""
+        said = sentence.encode()
         self.pending.append(self.last_ns, PLATFORM, said)
         self.pending_bytes += len(said)
 

@@ -14,7 +14,7 @@ from core.log_records import PLATFORM
 from core.logs import LogEntry, LogPage, ResumePoint, read_page, resume_point
 from worker.docker_engine.faults import last_line_of
 from worker.engine import RankKey
-from worker.supervisor.log_writer import HIGH_WATER_BYTES, LogWriter, RankBuffer
+from worker.supervisor.log_writer import HIGH_WATER_BYTES, UNREAD, LogWriter, RankBuffer
 from worker.supervisor.scope import NodeScope
 from worker.supervisor.waiting import is_set_within
 
@@ -83,12 +83,36 @@ class OutputCapture:
                 return
             await is_set_within(ended, _REOPEN_SECONDS)
 
-    async def read_rest(self) -> None:
-        """Of a container that has ended: all that there is still to read. Raises NodeUnreachable."""
-        # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
-        await self._read(follow=False)
+    async def read_rest(self) -> str:
+        """Of a container that has ended: all that there is still to read; why not, where not all of it came.
+
+        Raises NodeUnreachable where the engine is away, and not only its answer to this.
+        """
+        while True:
+            taken = self._buffer.record_count
+            try:
+                # Following may stop short of the last line (it does on engines 20.10); reading afresh does not.
+                await self._read(follow=False)
+                if self._buffer.is_cut:
+                    await self._read_tail()
+            except NodeUnreachable as error:
+                await self._scope.engine.observe(self._container_id)
+                log.warning("output_put_off", job=self._key.job_id, rank=self._key.rank, why=str(error))
+                if self._buffer.record_count == taken:
+                    return str(error)
+            else:
+                return ""
+
+    def give_up(self) -> str:
+        """Have the output say that there may be more, which cannot be read; the same for the rank's own message.
+
+        Of output that is cut nothing more is kept anyway.
+        """
         if self._buffer.is_cut:
-            await self._read_tail()
+            return ""
+        self._buffer.say(UNREAD.format(self._buffer.byte_count))
+        self._writer.note(self._buffer)
+        return f"the engine did not say whether it printed more than the first {self._buffer.byte_count} bytes"
 
     async def flush(self) -> None:
         """Return when everything that was read is stored."""

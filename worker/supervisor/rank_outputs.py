@@ -6,7 +6,6 @@ rank's slot is held meanwhile. Then the record says what became of it, and the r
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 import structlog
@@ -19,10 +18,9 @@ from core.output_packing import Limits, OutputPacking
 from worker.engine import RankKey
 from worker.output_folder import OUTPUT_FOLDER, UNTOUCHED_AT
 from worker.supervisor.scope import NodeScope
+from worker.supervisor.waiting import Patience
 
 log = structlog.get_logger(__name__)
-
-_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.5, 8.0
 
 
 class RankOutputsCollector:
@@ -63,8 +61,7 @@ class RankOutputsCollector:
         return found.error
 
     async def _patiently_kept(self, path: str) -> CollectedOutputs:
-        loop = asyncio.get_running_loop()
-        until, pause = loop.time() + self._scope.settings.output_patience_seconds, _FIRST_PAUSE_SECONDS
+        patience = Patience(self._scope.settings.output_patience_seconds)
         while True:
             try:
                 return await self._kept(path)
@@ -73,10 +70,9 @@ class RankOutputsCollector:
                     # Raises the same where the engine is away; else it is this answer that does not come.
                     await self._scope.engine.observe(self._container_id)
                 log.warning("outputs_put_off", job=self._key.job_id, rank=self._key.rank, why=str(error))
-                if isinstance(error, NoObjectStore) or loop.time() + pause > until:
+                if isinstance(error, NoObjectStore) or patience.is_over:
                     return CollectedOutputs("", 0, 0, 0, f"the outputs are not kept: {_why(error)}", ())
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LAST_PAUSE_SECONDS)
+            await patience.pause()
 
     async def _kept(self, path: str) -> CollectedOutputs:
         pieces = self._scope.engine.archive(self._container_id, OUTPUT_FOLDER)

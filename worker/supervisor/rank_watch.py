@@ -28,7 +28,7 @@ from worker.supervisor.rank_outputs import RankOutputsCollector
 from worker.supervisor.running_notebook import keep_while_running
 from worker.supervisor.scope import NodeScope
 from worker.supervisor.told_exits import ToldExits
-from worker.supervisor.waiting import is_set_within
+from worker.supervisor.waiting import Patience, is_set_within
 
 log = structlog.get_logger(__name__)
 
@@ -76,18 +76,33 @@ class RankWatch:
         if not self._is_new:
             await self._output.resume()
         await self._follow()
+        patience = Patience(self._scope.settings.output_patience_seconds)
+        while not await self._finish(is_last_try=patience.is_over):
+            # So that no other end is kept waiting for it.
+            await patience.pause()
+
+    async def _finish(self, *, is_last_try: bool) -> bool:
+        """From the end that was seen to the free slot; whether it came to that. What keeps it is that not all of
+        the output can be read, unless this try is the last."""
         async with self._scope.finishing():
+            failpoint(Point.EXIT_SEEN, self.key.job_id, f"rank-{self.key.rank}")
+            unread = ""
+            if await self._output.read_rest():
+                if not is_last_try:
+                    return False
+                unread = self._output.give_up()
             seen = await self._drained()
             if seen is None:
                 await self._record_vanished()
-                return
+                return True
             if not await self._outputs.may_be_there():
-                await self._conclude(seen)
-                return
+                await self._conclude(seen, unread)
+                return True
         # As long as it takes, and so while no other end is kept waiting for it.
         note = await self._outputs.collect()
         async with self._scope.finishing():
-            await self._conclude(seen, note)
+            await self._conclude(seen, "; ".join(filter(None, (unread, note))))
+        return True
 
     async def _follow(self) -> None:
         if not self._keeps_notebook:
@@ -102,16 +117,14 @@ class RankWatch:
             await asyncio.wait({keeping})
 
     async def _drained(self) -> Observation | None:
-        """How the container has ended, once all that it printed is stored; None where it has vanished."""
-        failpoint(Point.EXIT_SEEN, self.key.job_id, f"rank-{self.key.rank}")
-        await self._output.read_rest()
+        """How the container has ended, once all that was read of it is stored; None where it has vanished."""
         seen = await self._scope.engine.observe(self.container_id)
         await self._output.flush()
         failpoint(Point.OUTPUT_DRAINED, self.key.job_id, f"rank-{self.key.rank}")
         return seen
 
     async def _conclude(self, seen: Observation, note: str = "") -> None:
-        """From the end's record to the free slot. `note`: what is to be said of the rank's outputs."""
+        """From the end's record to the free slot. `note`: what is to be said of its output and its outputs."""
         with job_span("rank end", self.key.job_id, attempt=self.key.attempt, rank=self.key.rank):
             await self._record_end(seen, note)
             failpoint(Point.END_COMMITTED, self.key.job_id, f"rank-{self.key.rank}")
@@ -137,7 +150,7 @@ class RankWatch:
         restarted_at = await self._engine_began()
         return seen, bool(restarted_at and seen.started_at and seen.started_at < restarted_at)
 
-    async def _record_end(self, seen: Observation, outputs_note: str) -> None:
+    async def _record_end(self, seen: Observation, kept_note: str) -> None:
         seen, engine_restarted = await self._judged(seen)
         notebook, note = await self._read_notebook()
         last_line = await self._output.last_line()
@@ -148,7 +161,7 @@ class RankWatch:
             oom_killed=await self._ran_out_of_memory(seen),
             started_at=seen.started_at or datetime.now(UTC),
             ended_at=seen.ended_at or datetime.now(UTC),
-            last_line="; ".join(filter(None, (note or last_line or seen.error, outputs_note))),
+            last_line="; ".join(filter(None, (note or last_line or seen.error, kept_note))),
             log_bytes=self._output.byte_count,
             notebook=notebook,
             last_lines=await self._output.last_lines() if seen.exit_code else "",
