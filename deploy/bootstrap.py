@@ -23,8 +23,8 @@ from core.errors import NotFound, Unauthenticated
 from core.nodes import ensure_node, ensure_pool
 from core.pools.nodes import change_node, get_node_details
 from core.settings import load_settings
-from deploy.embedded.server import write_secret
 from deploy.home import OPERATOR_FILE, read_env_file
+from deploy.private_files import replace_private
 
 FIRST_ACCOUNT = "main"
 
@@ -92,10 +92,7 @@ def write_env_file(path: Path, *, url: str, account: str, key: str) -> None:
     """Write the file for a shell, 0600, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {"LONGSHORE_URL": url, "LONGSHORE_ACCOUNT": account, "LONGSHORE_API_KEY": key}
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    write_secret(draft, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()))
-    draft.replace(path)
+    replace_private(path, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()))
 
 
 def _works(database: Database, key: str, account: str) -> bool:

@@ -11,7 +11,6 @@ they are used or carried there by a person: whoever holds `ca-key.pem` or `key.p
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from deploy.private_files import replace_private
 from deploy.processes import SetupError
 
 AUTHORITY_DAYS = 3650
@@ -80,8 +80,8 @@ class Authority:
             .add_extension(_usage(signs_certificates=True), critical=True)
             .sign(made, hashes.SHA256())
         )
-        _write(key_file, _key_pem(made), 0o400)
-        _write(certificate_file, _pem(certificate), 0o444)
+        replace_private(key_file, _key_pem(made), 0o400)
+        replace_private(certificate_file, _pem(certificate), 0o444)
         return cls(folder, certificate, made)
 
     def issue_client(self, folder: Path, *, validity: Validity | None = None) -> None:
@@ -123,10 +123,10 @@ class Authority:
             )
         certificate = builder.sign(self._key, hashes.SHA256())
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(folder / "key.pem", _key_pem(key), 0o400)
-        _write(folder / "cert.pem", _pem(certificate), 0o444)
+        replace_private(folder / "key.pem", _key_pem(key), 0o400)
+        replace_private(folder / "cert.pem", _pem(certificate), 0o444)
         if folder != self.folder:
-            _write(folder / "ca.pem", _pem(self._certificate), 0o444)
+            replace_private(folder / "ca.pem", _pem(self._certificate), 0o444)
 
 
 def days_left(certificate_file: Path) -> float:
@@ -187,16 +187,6 @@ def _key_pem(key: _Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """In one step and never readable by others in between; an older one may be read-only."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    draft.replace(path)
 
 
 def main() -> int:

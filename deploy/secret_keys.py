@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from core.database import Database
 from core.sealing import KeysUnusable, SealingKeys, new_key_line, parse_keys
 from core.secret_use import Resealed, reseal_some
 from core.settings import load_settings
-from deploy.embedded.server import write_secret
+from deploy.private_files import draft_of, replace_private, write_private
 from deploy.processes import SetupError
 
 
@@ -28,15 +27,15 @@ def ensure_keys(path: Path) -> bool:
         _parsed(path)
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft(path)
-    write_secret(draft, new_key_line(_new_id()))
+    draft = draft_of(path)
     try:
+        write_private(draft, new_key_line(_new_id()))
         # A second one at the same time must not replace the keys of the first.
         os.link(draft, path)
     except FileExistsError:
         return False
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     return True
 
 
@@ -49,15 +48,7 @@ def add_key(path: Path, *, last: bool = False) -> str:
         text += "\n"
     key_id = _new_id()
     line = new_key_line(key_id)
-    draft = _draft(path)
-    write_secret(draft, text + line if last else line + text)
-    if path.exists():
-        # The processes that read it may run as another user than whoever replaces it.
-        found = path.stat()
-        if os.geteuid() == 0:
-            os.chown(draft, found.st_uid, found.st_gid)
-        draft.chmod(stat.S_IMODE(found.st_mode))
-    draft.replace(path)
+    replace_private(path, text + line if last else line + text, mode=None)
     return key_id
 
 
@@ -79,12 +70,6 @@ def rotate(database: Database, keys: SealingKeys, said: Callable[[Resealed], Non
 
 def _new_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(4)}"
-
-
-def _draft(path: Path) -> Path:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    draft.unlink(missing_ok=True)
-    return draft
 
 
 def _parsed(path: Path) -> None:

@@ -22,8 +22,10 @@ from core.database import Database
 from core.errors import Unavailable
 from core.jobs.object_paths import KINDS
 from core.schema_revision import schema_revision
+from core.settings import with_password
 from deploy.backups.archive import DUMP, OBJECTS, SECRET, BackupWriter, Manifest, check, opened, pieces_of
 from deploy.backups.postgres_programs import dump, list_dump
+from deploy.diagnosis.site import Site
 from deploy.embedded import EmbeddedPostgres
 from deploy.home import Home
 from deploy.processes import SetupError
@@ -84,7 +86,10 @@ def make(home: Home, path: Path, *, with_secret_keys: bool = False) -> Manifest:
     """Write a backup of the platform of this home, or of the servers that LONGSHORE_* name. Raises SetupError."""
     if path.exists():
         raise SetupError(f"{path} is there already; name another file, or remove it")
-    environment = service_environment(home, database_url=database_url_of(home), broker_url="", port=0)
+    # As the processes have it where they run, whatever this shell knows of it.
+    given = {**Site(os.environ).of_processes, **os.environ}
+    url = database_url_of(home, given)
+    environment = service_environment(home, database_url=url, broker_url="", port=0, given=given)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     try:
         with os.fdopen(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:
@@ -102,10 +107,14 @@ def make(home: Home, path: Path, *, with_secret_keys: bool = False) -> Manifest:
     return manifest
 
 
-def database_url_of(home: Home) -> str:
+def database_url_of(home: Home, given: Mapping[str, str]) -> str:
     """The database that is named, or the running one of the home. Raises SetupError where neither is there."""
-    if named := os.environ.get("LONGSHORE_DATABASE_URL"):
-        return named
+    if named := given.get("LONGSHORE_DATABASE_URL"):
+        file = given.get("LONGSHORE_DATABASE_PASSWORD_FILE")
+        try:
+            return with_password(named, Path(file)) if file else named
+        except ValueError as error:
+            raise SetupError(f"LONGSHORE_DATABASE_PASSWORD_FILE: {error}") from None
     if (home.path / "postgres").exists():
         postgres = EmbeddedPostgres(home.path / "postgres", home.runtime)
         if postgres.pid is not None:

@@ -36,9 +36,9 @@ from deploy.backups.archive import (
 from deploy.backups.backup import describe, store_folder
 from deploy.backups.bring_to_now import add_objects_are_gone, bring_to_now
 from deploy.backups.postgres_programs import restore
-from deploy.embedded.server import write_secret
 from deploy.engine import Engine
 from deploy.home import Home
+from deploy.private_files import replace_private
 from deploy.processes import SetupError
 from deploy.secret_keys import ensure_keys
 from deploy.services import COMMANDS, choose_port, public_url, service_environment, stop_service
@@ -230,23 +230,14 @@ def _put_object(folder: Path, name: str, size: int, content: Content) -> bool:
 def put_secret(home: Home, environment: Mapping[str, str], name: str, text: str) -> None:
     """Keys that are here stay, and seal; those of the backup are added behind them, and open."""
     if name != "secret-keys":
-        _write_private(home.path / Path(name).name, text)
+        replace_private(home.path / Path(name).name, text)
         return
     path = Path(environment["LONGSHORE_SECRET_KEYS_FILE"])
     here = path.read_text("ascii") if path.exists() else ""
     known = parse_keys(here) if here else {}
     missing = [line for line in text.splitlines() if line.partition(":")[0] not in known]
     if missing:
-        _write_private(path, "\n".join([*here.splitlines(), *missing]) + "\n")
-
-
-def _write_private(path: Path, text: str) -> None:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    try:
-        write_secret(draft, text)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+        replace_private(path, "\n".join([*here.splitlines(), *missing]) + "\n", mode=None)
 
 
 def _start(home: Home, database_url: str, broker_url: str) -> None:

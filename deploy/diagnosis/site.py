@@ -45,7 +45,7 @@ class Site:
     @cached_property
     def environment(self) -> Mapping[str, str]:
         """The variables that hold. Raises SetupError where no database or broker is named or was set up."""
-        known = {**self._of_processes, **self.given}
+        known = {**self.of_processes, **self.given}
         database_url = known.get("LONGSHORE_DATABASE_URL") or recorded_url(self.home.path / "postgres")
         broker_url = known.get("LONGSHORE_BROKER_URL") or self._embedded_broker
         if not database_url or not broker_url:
@@ -115,7 +115,7 @@ class Site:
         return False
 
     @cached_property
-    def _of_processes(self) -> Mapping[str, str]:
+    def of_processes(self) -> Mapping[str, str]:
         """What a process of ours was started with, where one runs and this user may read it."""
         if self.roster is None:
             return {}

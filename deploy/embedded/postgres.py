@@ -26,7 +26,8 @@ from deploy.embedded.places import (
     server_account,
     socket_path,
 )
-from deploy.embedded.server import ServerRecord, wait_until_ready, write_secret
+from deploy.embedded.server import ServerRecord, wait_until_ready
+from deploy.private_files import write_private
 from deploy.processes import ProcessIdentity, SetupError, identity_of, is_running, run, spawn, stop, wait_until
 
 USER, DATABASE = "app", "longshore"
@@ -63,7 +64,7 @@ class EmbeddedPostgres:
 
     def draft_password(self, password: str) -> None:
         """Write down a password that the server is about to be told."""
-        write_secret(self._drafted_password, password)
+        write_private(self._drafted_password, password)
         give(self._drafted_password, self._account)
 
     def drafted_password(self) -> str:
@@ -183,7 +184,7 @@ class EmbeddedPostgres:
             return
         shutil.rmtree(self._cluster, ignore_errors=True)  # What a start that was cut short left behind.
         password_file = self._data_dir / "password"
-        write_secret(password_file, secrets.token_urlsafe(24))
+        write_private(password_file, secrets.token_urlsafe(24))
         give(password_file, self._account)
         self._must(
             "initdb", "-D", str(self._cluster), "-U", USER, "-E", "UTF8", "--locale=C.UTF-8",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import asdict
@@ -54,10 +53,3 @@ def wait_until_ready(name: str, process: ProcessIdentity, ready: Callable[[], bo
     if not wait_until(answers, START_SECONDS):
         stop(process, ask=signal.SIGQUIT)
         raise SetupError(f"{name} did not answer in {START_SECONDS:.0f} s; its log {log} ends:\n{tail(log)}")
-
-
-def write_secret(path: Path, secret: str) -> None:
-    """Write a 0600 file that nobody else could have opened in between."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secret)

@@ -63,17 +63,20 @@ def test_outputs_are_listed_and_copied_as_they_are_named(left: Job, run: Run, tm
     assert listed.returncode == 0 and "log/a b.txt" in listed.stdout and "rank 0: one file was" in listed.stderr
     assert [each["rank"] for each in json.loads(run("outputs", left.id, "--json").stdout)] == [0, 0, 0, 0, 1]
     everything = run("cp", left.id, "all")
-    assert everything.returncode == 0 and "5 files" in everything.stderr
+    assert everything.returncode == 74 and "5 files" in everything.stderr
+    assert "rank 0: one file was" in everything.stderr
     by_rank = {f"0/{path}": content for path, content in FILES.items()}
     assert below(tmp_path / "all") == {**by_rank, "1/model.bin": b"second"}
-    assert run("cp", f"{left.id}:0", "rank").returncode == 0 and below(tmp_path / "rank") == FILES
-    assert run("cp", f"{left.id}:0/log", "part").returncode == 0
+    assert run("cp", f"{left.id}:0", "rank").returncode == 74 and below(tmp_path / "rank") == FILES
+    assert run("cp", f"{left.id}:0/log", "part").returncode == 74
     assert below(tmp_path / "part") == {"a b.txt": b"first", "deep/ü.txt": b""}
     [one] = json.loads(run("cp", f"{left.id}:1/model.bin", "named.bin", "--json").stdout)
     assert one == {"rank": 1, "path": "model.bin", "file": "named.bin", "sizeBytes": 6}
     assert run("cp", f"{left.id}:1/model.bin", "all").returncode == 0
     assert (tmp_path / "named.bin").read_bytes() == (tmp_path / "all/model.bin").read_bytes() == b"second"
     assert run("cp", f"{left.id}:0/log/a b.txt", "-").stdout == "first"
+    assert run("cp", f"{left.id}:0/run.sh", "run.sh").returncode == 0
+    assert (tmp_path / "run.sh").read_bytes() == b"#!"
 
 
 def test_outputs_that_are_not_there_are_told_so(left: Job, run: Run, tmp_path: Path) -> None:

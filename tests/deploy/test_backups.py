@@ -10,6 +10,7 @@ import pytest
 
 from core.sealing import new_key_line, parse_keys
 from deploy.backups.archive import DUMP, SUMS, BackupWriter, check, members, opened
+from deploy.backups.backup import database_url_of
 from deploy.backups.postgres_programs import without_password
 from deploy.backups.restore import put_secret
 from deploy.home import Home
@@ -50,6 +51,20 @@ def test_backup_whose_file_is_missing_is_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(SetupError, match="no whole backup"):
         check(tmp_path / "nothing")
+
+
+def test_database_of_a_backup_has_the_password_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("p@ss\n")
+    named = {"LONGSHORE_DATABASE_URL": "postgresql://longshore@db/longshore"}
+    home = Home(tmp_path)
+    assert database_url_of(home, named) == named["LONGSHORE_DATABASE_URL"]
+    named["LONGSHORE_DATABASE_PASSWORD_FILE"] = str(tmp_path / "password")
+    assert database_url_of(home, named) == "postgresql://longshore:p%40ss@db/longshore"
+    named["LONGSHORE_DATABASE_PASSWORD_FILE"] = str(tmp_path / "none")
+    with pytest.raises(SetupError, match=r"PASSWORD_FILE: the password in .*none cannot be read"):
+        database_url_of(home, named)
+    with pytest.raises(SetupError, match="no database runs"):
+        database_url_of(home, {})
 
 
 def test_keys_of_a_backup_open_behind_those_that_are_there(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from client.calls.job_files import mebibytes
 from client.calls.job_verbs import Job
+from client.command_line.exits import INCOMPLETE, OK
 from client.command_line.saving import save
 from client.command_line.screen import Screen
 from client.command_line.session import JobId, Json, Session, session_of
@@ -73,7 +74,10 @@ def cp(
     attempt: Attempt = None,
     as_json: Json = False,
 ) -> int:
-    """Download the files that ranks left: of all into DEST/RANK/…, of one into DEST/…, or one file."""
+    """Download the files that ranks left: of all into DEST/RANK/…, of one into DEST/…, or one file.
+
+    Exits with 74 where what is kept is not all that they left.
+    """
     session = session_of(context, as_json)
     asked = _Source.of(source)
     job = session.longshore.job(asked.job)
@@ -82,9 +86,11 @@ def cp(
     found = list(_left(job, asked.rank, attempt))
     if destination == "-":
         return _to_stdout(job, _one_file(asked, found), attempt)
-    _tell_missing(session.screen, found)
+    is_whole = not _tell_missing(session.screen, found)
     copies = _copies(asked, found, destination)
-    return _save(session, job, copies, attempt, destination)
+    _save(session, job, copies, attempt, destination)
+    is_one_file = [each.file.path for each in copies] == [asked.path]
+    return OK if is_whole or is_one_file else INCOMPLETE
 
 
 def _left(job: Job, rank: int | None, attempt: int | None) -> Iterable[RankOutputs]:
@@ -122,7 +128,7 @@ def _copies(asked: _Source, found: list[RankOutputs], destination: str) -> list[
     return copies
 
 
-def _save(session: Session, job: Job, copies: list[_Copy], attempt: int | None, destination: str) -> int:
+def _save(session: Session, job: Job, copies: list[_Copy], attempt: int | None, destination: str) -> None:
     screen = session.screen
     progress = _Progress(screen, copies)
     saved = []
@@ -143,17 +149,16 @@ def _save(session: Session, job: Job, copies: list[_Copy], attempt: int | None, 
         progress.stop()
     if screen.as_json:
         screen.json(saved)
-        return 0
+        return
     count = f"{len(saved)} files" if len(saved) != 1 else "1 file"
     screen.say(f"{count}, {mebibytes(progress.came)}, to {destination}")
-    return 0
 
 
 def _to_stdout(job: Job, file: OutputFile, attempt: int | None) -> int:
     for piece in job.download(file.rank, file.path, attempt):
         sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()
-    return 0
+    return OK
 
 
 class _Progress:
@@ -180,13 +185,15 @@ class _Progress:
             self._line.stop()
 
 
-def _tell_missing(screen: Screen, found: list[RankOutputs]) -> None:
-    """What is not there of what ranks left, and why."""
-    for each in found:
+def _tell_missing(screen: Screen, found: list[RankOutputs]) -> bool:
+    """Say what is not there of what ranks left, and why; whether there was something to say."""
+    lacking = [each for each in found if each.remove_time is not None or each.error]
+    for each in lacking:
         if each.remove_time is not None:
             screen.say(f"rank {each.rank}: removed on {each.remove_time:%Y-%m-%d}: {each.remove_reason}", "yellow")
-        elif each.error:
+        else:
             screen.say(f"rank {each.rank}: {each.error}", "yellow")
+    return bool(lacking)
 
 
 def _nothing(asked: _Source) -> LongshoreError:
