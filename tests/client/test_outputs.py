@@ -94,7 +94,8 @@ def test_copy_shows_how_far_it_is_on_a_terminal(left: Job, served: Served, tmp_p
         sys.executable,
         ["-m", "client.command_line", "cp", left.id, str(tmp_path / "all")],
         env={
-            **os.environ,
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
             "PYTHONPATH": str(ROOT),
             "TERM": "xterm",
             "LONGSHORE_URL": served.url,
@@ -108,6 +109,12 @@ def test_copy_shows_how_far_it_is_on_a_terminal(left: Job, served: Served, tmp_p
     child.expect(r"copying: file \d of 5, .* of 2\.2 MiB")
     child.expect("5 files, 2.2 MiB, to ")
     child.expect(pexpect.EOF)
+    # What is not kept of rank 0 was said before.
+    assert child.wait() == 74
+    assert below(tmp_path / "all") == {
+        **{f"0/{path}": each for path, each in FILES.items()},
+        "1/model.bin": b"second",
+    }
 
 
 @dataclass

@@ -115,12 +115,18 @@ def planted(servers: Servers) -> Iterator[psycopg.Connection[tuple[object, ...]]
     )
     database.close()
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("UPDATE nodes SET lease_until = now() + interval '1 hour'")
         yield connection
 
 
 @pytest.fixture
 def by_rows(healthy: Environment, planted: psycopg.Connection[tuple[object, ...]]) -> Environment:
+    """With rows in which nothing is wrong."""
+    planted.execute(
+        "UPDATE nodes SET lease_until = now() + interval '1 hour', state = 'READY', state_detail = '',"
+        " free_disk_bytes = NULL, endpoint = %s",
+        (ENGINE,),
+    )
+    planted.execute("DELETE FROM gang_networks")
     info = planted.info
     url = f"postgresql://{info.user}:{info.password}@{info.host}:{info.port}/{info.dbname}"
     return {**healthy, "LONGSHORE_DATABASE_URL": url, "LONGSHORE_WORKER_GROUP": "planted"}
@@ -139,7 +145,6 @@ def test_nodes_without_disk_supervisor_or_engine_are_named(
         "UPDATE nodes SET lease_until = now() + interval '1 hour', state = 'DOWN', state_detail = 'it is off'"
     )
     assert "no node takes ranks: node acme/default/local is down: it is off" in doctor(by_rows).only_fault("nodes")
-    planted.execute("UPDATE nodes SET state = 'READY', state_detail = ''")
 
 
 def test_host_without_an_engine_is_well_where_all_nodes_are_served_elsewhere(
@@ -162,7 +167,6 @@ def test_range_of_which_every_block_is_in_use_is_named(
         (range_of_one,),
     )
     told = doctor(by_rows, LONGSHORE_NETWORK_RANGE=range_of_one).only_fault("blocks")
-    planted.execute("DELETE FROM gang_networks")
     assert f"every block of LONGSHORE_NETWORK_RANGE {range_of_one} is in use" in told and "larger range" in told
 
 
@@ -252,17 +256,14 @@ def test_engine_that_shows_an_expired_certificate_and_one_that_is_away_are_named
     now = datetime.now(UTC)
     past = Validity(now - timedelta(days=30), now - timedelta(days=3))
     settings = {"LONGSHORE_DOCKER_CERTS": authority.folder, "DOCKER_HOST": ENGINE}
-    try:
-        with tls_server(authority, past) as port:
-            planted.execute(f"UPDATE nodes SET endpoint = 'tcp://127.0.0.1:{port}'")
-            told = doctor(by_rows, **settings).only_fault("other engines")
-        assert "node acme/default/local" in told and "its certificate has expired: make a new certificate" in told
-        away = doctor(by_rows, **settings)
-        # Of one host the platform's jobs are not.
-        assert away.of("fault") == set() and away.checks["other engines"]["level"] == "warning"
-        assert "nobody listens there" in away.checks["other engines"]["says"]
-    finally:
-        planted.execute("UPDATE nodes SET endpoint = %s", (ENGINE,))
+    with tls_server(authority, past) as port:
+        planted.execute(f"UPDATE nodes SET endpoint = 'tcp://127.0.0.1:{port}'")
+        told = doctor(by_rows, **settings).only_fault("other engines")
+    assert "node acme/default/local" in told and "its certificate has expired: make a new certificate" in told
+    away = doctor(by_rows, **settings)
+    # Of one host the platform's jobs are not.
+    assert away.of("fault") == set() and away.checks["other engines"]["level"] == "warning"
+    assert "nobody listens there" in away.checks["other engines"]["says"]
 
 
 def test_files_of_keys_that_are_missing_damaged_or_open_are_named(healthy: Environment, tmp_path: Path) -> None:
