@@ -16,6 +16,7 @@ from client.command_line.commands import (
     explain,
     logs,
     notebook,
+    open_page,
     outputs,
     people,
     pools,
@@ -65,6 +66,7 @@ app.command("rm")(ends.rm)
 app.command("events")(events.events)
 app.command("explain", context_settings=_TAKES_A_COMMAND)(explain.explain)
 app.command("notebook")(notebook.notebook)
+app.command("open")(open_page.open_page)
 app.command("outputs")(outputs.outputs)
 app.command("cp")(outputs.cp)
 app.command("pools")(pools.pools)

@@ -30,6 +30,7 @@ COMMANDS = [
     "events",
     "explain",
     "notebook",
+    "open",
     "outputs",
     "cp",
     "pools",
