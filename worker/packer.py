@@ -69,6 +69,8 @@ class Packer:
         self._settled_seconds, self._retention = compact_after_seconds, retention
         self._hunt_seconds, self._grace_seconds = hunt_seconds, hunt_grace_seconds
         self._searched_to: AttemptKey | None = None
+        #: folders that the store has refused to empty: tried again when all others have been
+        self._put_off: set[str] = set()
         self._hunt: Iterator[str] = iter(())
         # Not at once: a process that is started again and again would hunt all the time.
         self._next_hunt = time.monotonic() + hunt_seconds
@@ -86,7 +88,9 @@ class Packer:
 
     def _remove_doomed(self) -> Unavailable | None:
         """What is doomed goes; what the store has refused of it, if anything."""
-        begun, folders = time.monotonic(), doomed_folders(self._database, _FOLDERS)
+        begun, folders = time.monotonic(), doomed_folders(self._database, _FOLDERS, but=self._put_off)
+        if len(folders) < _FOLDERS:
+            self._put_off.clear()
         refused: Unavailable | None = None
         for folder in folders:
             if time.monotonic() - begun > _STEP_SECONDS:
@@ -95,6 +99,7 @@ class Packer:
                 self._store.remove(self._store.paths_below(folder))
             except Unavailable as error:
                 refused = refused or error
+                self._put_off.add(folder)
                 continue
             failpoint(Point.OBJECTS_REMOVED, folder)
             forget_doomed(self._database, folder)

@@ -31,9 +31,11 @@ def doom_objects_of(connection: Connection, job_id: str) -> None:
         doom(connection, [job_folder(kind, job_id) for kind in KINDS])
 
 
-def doomed_folders(database: Database, most: int) -> list[str]:
-    """Folders whose objects are to be removed, those that have waited longest."""
+def doomed_folders(database: Database, most: int, but: Collection[str] = ()) -> list[str]:
+    """Folders whose objects are to be removed, those that have waited longest, without those that are named."""
     query = select(DoomedObjects.folder).order_by(DoomedObjects.doomed_at).limit(most)
+    if but:
+        query = query.where(DoomedObjects.folder.not_in(but))
     with database.transaction() as connection:
         return list(connection.execute(query).scalars())
 

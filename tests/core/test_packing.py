@@ -88,9 +88,7 @@ def test_search_goes_on_where_it_stopped_and_begins_again(
 def test_folder_that_the_store_does_not_remove_keeps_nothing_else_from_it(lab: PackingLab) -> None:
     job = lab.ended(1, chunks=1)
     lab.rows.execute("INSERT INTO doomed_objects (folder) VALUES ('logs/' || :j || '-odd/'), ('logs/gone/')", job)
-    odd = lab.folder / "logs" / f"{job}-odd" / "a link to itself"
-    odd.parent.mkdir(parents=True)
-    odd.symlink_to(odd)
+    odd = _refuse(lab, f"{job}-odd")
     with pytest.raises(Unavailable):
         lab.packer().step()
     assert lab.packed(job) == [1]
@@ -98,6 +96,37 @@ def test_folder_that_the_store_does_not_remove_keeps_nothing_else_from_it(lab: P
     odd.unlink()
     lab.packer().step()
     assert lab.rows.execute("SELECT folder FROM doomed_objects", job) == []
+
+
+def _refuse(lab: PackingLab, name: str) -> Path:
+    """Make a folder that the store cannot list; what has to go for that."""
+    odd = lab.folder / "logs" / name / "a link to itself"
+    odd.parent.mkdir(parents=True)
+    odd.symlink_to(odd)
+    return odd
+
+
+def test_folders_that_the_store_does_not_remove_keep_no_later_ones_from_it_and_are_tried_again(
+    lab: PackingLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.packer._FOLDERS", 2)
+    job, doom = lab.ended(1, chunks=1), "INSERT INTO doomed_objects (folder) VALUES ('logs/' || :j || '-odd{}/')"
+    odd = []
+    for number in range(3):
+        lab.rows.execute(doom.format(number), job)
+        odd.append(_refuse(lab, f"{job}-odd{number}"))
+    lab.rows.execute("INSERT INTO doomed_objects (folder) VALUES ('logs/' || :j || '-later/')", job)
+    packer = lab.packer()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            packer.step()
+    left = "SELECT folder FROM doomed_objects ORDER BY folder"
+    assert lab.rows.execute(left, job) == [(f"logs/{job}-odd{number}/",) for number in range(3)]
+    for each in odd:
+        each.unlink()
+    for _ in range(3):
+        packer.step()
+    assert lab.rows.execute(left, job) == []
 
 
 def test_object_that_cannot_be_written_keeps_the_others_waiting_for_a_step_alone(lab: PackingLab) -> None:
