@@ -31,6 +31,7 @@ from api.openapi.serving import install_openapi
 from api.platform_figures import PlatformFigures
 from api.readiness import Readiness
 from api.request_trace import RequestTrace
+from api.spent_quotas import SpentQuotas
 from api.stream_limits import Streams
 from api.unread_bodies import UnreadBodies
 from core.database import Database
@@ -72,7 +73,17 @@ def create_app(settings: Settings) -> FastAPI:
         feeds = LogFeeds(database, objects)
         readiness, figures = Readiness(database, bell), PlatformFigures(database, bell)
         app.state.platform = Platform(
-            settings, database, bell, authentication, streams, watch, feeds, objects, readiness, figures
+            settings,
+            database,
+            bell,
+            authentication,
+            streams,
+            watch,
+            feeds,
+            objects,
+            readiness,
+            figures,
+            SpentQuotas(),
         )
         try:
             yield

@@ -17,6 +17,7 @@ from api.log_feed import LogFeeds
 from api.needs import Need, is_operators_admin, need_of, refuse_unless_met
 from api.platform_figures import PlatformFigures
 from api.readiness import Readiness
+from api.spent_quotas import SpentQuotas
 from api.stream_limits import Streams
 from core.accounts import Caller
 from core.database import Database
@@ -45,6 +46,7 @@ class Platform:
     objects: ObjectStore | None
     readiness: Readiness
     figures: PlatformFigures
+    spent_quotas: SpentQuotas
 
 
 async def platform_of(request: Request) -> Platform:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -140,7 +141,10 @@ def _make(
         found = outlook(platform.database, pool_row, caller.account, spec)
         return json_response(dry_run(caller, submission, spec, found))
     begun_ns = now_ns()
-    submitted = submitting.submit(platform.database, caller, submission, limits)
+    # One that may have been made before is answered as it was, whatever the quota.
+    is_new = submission.mark is None
+    with platform.spent_quotas.heeded(caller.account, submission.spec.num_ranks) if is_new else nullcontext():
+        submitted = submitting.submit(platform.database, caller, submission, limits)
     if submitted.is_new:
         note_submitted(submitted.job.id, begun_ns)
         failpoint(Point.SUBMIT_COMMITTED, submitted.job.id, submitted.job.batch_job_id)

@@ -69,10 +69,12 @@ def submit(database: Database, caller: Caller, submission: Submission, limits: L
     (`imageRef`); PermissionDenied where the pool is not the caller's to use; AlreadyExists where the id is
     taken, or the Idempotency-Key stands for another request; ResourceExhausted past a quota.
     """
-    submitted = _submit_plain(database, caller, submission, limits) if _is_plain(submission) else None
+    is_plain = _is_plain(submission)
+    submitted = _submit_plain(database, caller, submission, limits) if is_plain else None
     if submitted is None:
         try:
-            submitted = _submit(database, caller, submission, limits, alone=False)
+            # Where one statement has said no, a limit is near, if it is nothing else.
+            submitted = _submit(database, caller, submission, limits, alone=is_plain)
         except QuotaNear:
             submitted = _submit(database, caller, submission, limits, alone=True)
     if submitted.is_new:

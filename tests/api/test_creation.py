@@ -306,6 +306,20 @@ def test_create_past_a_quota_is_refused_until_a_job_ends(
     assert _post(admin).status_code == 200
 
 
+def test_create_that_was_made_before_is_answered_in_a_flood_past_the_quota(
+    admin: httpx.Client, database: Database, quota: Callable[..., None]
+) -> None:
+    def create() -> httpx.Response:
+        return admin.post("/batchJobs", json=BODY, headers={"Idempotency-Key": "before-the-flood"})
+
+    made = create().json()["name"]
+    quota(_live(database)[0], None)
+    assert {_post(admin).status_code for _ in range(70)} == {429}
+    assert create().json()["name"] == made
+    quota(None, None)
+    wait_until(lambda: _post(admin).status_code == 200, 5, "there is room again")
+
+
 def test_creates_at_a_time_near_a_quota_never_pass_it(
     admin: httpx.Client, database: Database, quota: Callable[..., None]
 ) -> None:

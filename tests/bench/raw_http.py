@@ -26,8 +26,21 @@ class Call:
         return head.encode() + self.body
 
 
+@dataclass(frozen=True)
+class Reply:
+    """`head` in small letters, the status line first."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """What it says; "" where it is not there."""
+        return self.head.partition(f"\r\n{name.lower()}:".encode())[2].partition(b"\r\n")[0].decode().strip()
+
+
 class Connection:
-    """One connection; a reply that is not 200 fails."""
+    """One connection, kept."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -35,19 +48,24 @@ class Connection:
         self._rest = b""
 
     def ask(self, request: bytes) -> bytes:
-        """The body of the reply."""
+        """The body of the reply, which must be 200."""
+        reply = self.exchange(request)
+        assert reply.status == 200, reply.head + reply.body[:2000]
+        return reply.body
+
+    def exchange(self, request: bytes) -> Reply:
+        """The reply, whatever it is."""
         self._socket.sendall(request)
         data = self._rest
         while (end := data.find(b"\r\n\r\n")) < 0:
             data += self._more()
         head = data[:end].lower()
-        assert head.startswith(b"http/1.1 200"), data[:2000]
         length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
         body = data[end + 4 :]
         while len(body) < length:
             body += self._more()
         self._rest = body[length:]
-        return body[:length]
+        return Reply(int(head.split(b" ", 2)[1]), head, body[:length])
 
     def close(self) -> None:
         self._socket.close()
