@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
@@ -37,6 +38,25 @@ def long_log(database: Database) -> str:
         connection.exec_driver_sql("ANALYZE log_chunks")
         connection.exec_driver_sql("ANALYZE ranks")
     return job_id
+
+
+def test_chunks_that_are_stored_together_are_one_statement(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def executemany(*_: object, **__: object) -> None:
+        raise AssertionError("between statements of a pipeline a server waits without a time limit")
+
+    # It begins a pipeline.
+    monkeypatch.setattr(psycopg.Cursor, "executemany", executemany)
+    job_id = Site(database).submit(1)
+
+    def store(*seqs: int) -> None:
+        records = [LogRecord(START_NS, 1, b"x\n")]
+        append_chunks(database, [ChunkToStore(job_id, 1, 0, seq, records, 0, 0) for seq in seqs])
+
+    store(0, 1, 2)
+    store(1, 2, 3)
+    assert len(read_page(database, job_id, 1, ranks=None, limit=10, from_head=True).entries) == 4
 
 
 @contextmanager
