@@ -42,6 +42,9 @@ class Database:
                 "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=15000",
             },
         )
+        # Rows that are inserted together are one statement. As many, psycopg would send them as a pipeline, and
+        # within one a server waits for the next without any time limit of ours, whatever is locked.
+        self._engine.dialect.use_insertmanyvalues_wo_returning = True
 
         event.listen(self._engine, "checkout", _refuse_dead)
 

@@ -95,11 +95,10 @@ def append_chunks(database: Database, chunks: Sequence[ChunkToStore]) -> None:
 def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     """The values of `_APPEND`. An array of bytes would be sent as text, twice as large and slow to write."""
     payloads = [row["payload"] for row in rows]
-    ends = list(accumulate(map(len, payloads)))
-    columns = {name: [row[name] for row in rows] for name in _COLUMNS}
     sizes = [len(payload) for payload in payloads]
-    begins = [end - size + 1 for end, size in zip(ends, sizes, strict=True)]
-    return {**columns, "payloads": b"".join(payloads), "begins": begins, "sizes": sizes}
+    columns: dict[str, object] = {name: [row[name] for row in rows] for name in _COLUMNS}
+    begins = list(accumulate(sizes[:-1], initial=1))
+    return columns | {"payloads": b"".join(payloads), "begins": begins, "sizes": sizes}
 
 
 _COLUMNS = {
@@ -114,8 +113,8 @@ _COLUMNS = {
     "resume_ns": "bigint",
     "resume_skip": "int",
 }
-# One statement. Of several, psycopg would send a pipeline, within which a server waits for the next without any
-# time limit of ours: a process that was frozen there kept others from its ranks' output until it was thawed.
+# One statement, as `Database` has it of plain inserts: a process that was frozen between several kept others from
+# its ranks' output until it was thawed.
 _APPEND = text(
     f"INSERT INTO log_chunks ({', '.join(_COLUMNS)}, payload)"  # noqa: S608
     f" SELECT {', '.join(_COLUMNS)}, substring(CAST(:payloads AS bytea) FROM begins FOR sizes) FROM unnest("

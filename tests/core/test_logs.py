@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, column, event, insert, table
 
 from core.database import Database
 from core.log_filter import EVERYTHING, EXAMINED_BYTES, LineRegex, LogFilter
@@ -40,14 +40,25 @@ def long_log(database: Database) -> str:
     return job_id
 
 
-def test_chunks_that_are_stored_together_are_one_statement(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_pipelines(monkeypatch: pytest.MonkeyPatch) -> None:
     def executemany(*_: object, **__: object) -> None:
         raise AssertionError("between statements of a pipeline a server waits without a time limit")
 
-    # It begins a pipeline.
+    # It begins one.
     monkeypatch.setattr(psycopg.Cursor, "executemany", executemany)
+
+
+@pytest.mark.usefixtures("no_pipelines")
+def test_rows_that_are_inserted_together_are_one_statement(database: Database) -> None:
+    with database.transaction() as connection:
+        connection.exec_driver_sql("CREATE TEMPORARY TABLE numbers (number int)")
+        connection.execute(insert(table("numbers", column("number"))), [{"number": each} for each in range(3)])
+        assert connection.exec_driver_sql("SELECT sum(number) FROM numbers").scalar() == 3
+
+
+@pytest.mark.usefixtures("no_pipelines")
+def test_chunks_that_are_stored_together_are_one_statement(database: Database) -> None:
     job_id = Site(database).submit(1)
 
     def store(*seqs: int) -> None:
