@@ -48,8 +48,6 @@ _PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 #: What asks the database beside the threads of requests: who used his key, what has become of jobs, what they have
 #: printed, whether it answers, the platform's figures.
 _LOOKERS = 5
-#: Connections to the database that a process opens as it needs them, and keeps.
-CONNECTIONS = THREADS + READERS + _LOOKERS
 
 
 def application() -> FastAPI:
@@ -65,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         current_default_thread_limiter().total_tokens = THREADS
-        database = Database(settings.database_url, pool_size=CONNECTIONS)
+        database = Database(settings.database_url, pool_size=THREADS + READERS + _LOOKERS)
         bell = Bell(make_celery(settings.broker_url))
         authentication = Authentication(database, settings)
         streams, watch = Streams(settings.max_streams_per_account), JobWatch(database)

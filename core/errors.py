@@ -76,6 +76,10 @@ class ResourceExhausted(CallerError):
         super().__init__(message)
 
 
+class LiveJobsSpent(ResourceExhausted):
+    """The account has all the jobs that it may have under way: another is refused, whatever it is."""
+
+
 class NotImplementedYet(CallerError):
     """A field or call of the contract that this version does not serve; it is refused, never ignored."""
 

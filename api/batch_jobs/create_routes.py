@@ -6,11 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from api.batch_jobs.permission import job_for_change
 from api.batch_jobs.rules import to_spec, violations
@@ -27,6 +26,7 @@ from api.needs import Need, needs
 from api.openapi.operations import documented
 from api.request_body import UploadBody, json_text, read_in_turn
 from api.responses import json_response
+from api.spent_quotas import asker_of, refuse_flood
 from api.wire import query as wire_query
 from api.wire.json_text import load_json
 from api.wire.proto_json import Faults
@@ -55,6 +55,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 @router.post(
     "/batchJobs",
+    dependencies=[Depends(refuse_flood)],
     **documented(
         answer=BatchJobRead,
         query=_CREATE_QUERY,
@@ -141,9 +142,7 @@ def _make(
         found = outlook(platform.database, pool_row, caller.account, spec)
         return json_response(dry_run(caller, submission, spec, found))
     begun_ns = now_ns()
-    # One that may have been made before is answered as it was, whatever the quota.
-    is_new = submission.mark is None
-    with platform.spent_quotas.heeded(caller.account, submission.spec.num_ranks) if is_new else nullcontext():
+    with platform.spent_quotas.noted(asker_of(request)):
         submitted = submitting.submit(platform.database, caller, submission, limits)
     if submitted.is_new:
         note_submitted(submitted.job.id, begun_ns)

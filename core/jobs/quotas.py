@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from core.errors import ResourceExhausted, Superseded
+from core.errors import LiveJobsSpent, ResourceExhausted, Superseded
 
 #: Submissions of one account that may be under way at the same time without being able to pass the limit.
 _MARGIN = 64
@@ -64,7 +64,8 @@ def far_from_limit(limits: Limits) -> dict[str, int]:
 
 
 def check_quota(connection: Connection, account: str, num_ranks: int, limits: Limits, *, alone: bool) -> None:
-    """Raises ResourceExhausted where one more job of so many ranks is too much; QuotaNear unless `alone`."""
+    """Raises LiveJobsSpent where one more job is too much, ResourceExhausted where so many ranks are; QuotaNear
+    unless `alone`."""
     who = {"lock": _LOCK_CLASS, "account": account}
     if alone:
         connection.execute(_ALONE, who)
@@ -78,7 +79,7 @@ def check_quota(connection: Connection, account: str, num_ranks: int, limits: Li
     if not alone and (jobs + _MARGIN >= max_jobs or ranks + _MARGIN * num_ranks >= max_ranks):
         raise QuotaNear
     if jobs + 1 > max_jobs:
-        raise ResourceExhausted(
+        raise LiveJobsSpent(
             f"the account may have {max_jobs} jobs that have not ended; wait for one to end, or cancel one"
         )
     if ranks + num_ranks > max_ranks:
